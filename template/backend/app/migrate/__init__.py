@@ -1,0 +1,1 @@
+"""Schema changes: what runs behind `just db-*` and the alembic command."""

@@ -1,0 +1,3 @@
+from app.migrate.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,213 @@
+"""The commands behind `just db-*`: `python -m app.migrate COMMAND`."""
+
+import os
+import sys
+from argparse import ArgumentParser
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+
+import psycopg
+from alembic import command
+from alembic.runtime.migration import MigrationContext
+from alembic.script import Script, ScriptDirectory
+from alembic.util import CommandError
+
+from app.core.config import PROJECT_DIR, ConfigurationError, get_settings
+from app.migrate import scaffold
+from app.migrate.config import alembic_config, script_directory
+from app.migrate.connection import connect, explain_connection_failure
+from app.migrate.databases import connect_to_server, create_missing_database, drop_database
+from app.migrate.errors import describe_error
+
+
+def migrate(message: str) -> None:
+    """Write a revision that brings the database from its history to the models."""
+    _refuse_if_behind()
+    config = alembic_config(command.revision, autogenerate=True)
+    with redirect_stdout(StringIO()):  # Alembic's notes about files and hooks
+        written = command.revision(config, message=message.strip() or None, autogenerate=True)
+    if not isinstance(written, Script):
+        print("Nothing to do: the models equal the database.")
+        return
+    print(f"Wrote {_shown(written.path)}")
+    print("Review it, then apply it with: just db-upgrade")
+
+
+def upgrade(target: str) -> None:
+    """Apply revisions up to a target."""
+    before = applied_revisions()
+    command.upgrade(alembic_config(command.upgrade), target)
+    _report_move(before, "Nothing to apply")
+
+
+def downgrade(target: str) -> None:
+    """Roll revisions back to a target."""
+    before = applied_revisions()
+    command.downgrade(alembic_config(command.downgrade), target)
+    _report_move(before, "Nothing to roll back")
+
+
+def current() -> None:
+    """Show the revision that the database is at."""
+    applied, scripts = applied_revisions(), script_directory()
+    print(_place(applied, scripts))
+    pending = _pending(applied, scripts)
+    if pending:
+        print(f"{_count(pending)} pending, apply with: just db-upgrade")
+
+
+def history() -> None:
+    """List all revisions, newest first, and whether each is applied."""
+    scripts = script_directory()
+    revisions = list(scripts.walk_revisions())
+    if not revisions:
+        print("There are no revisions yet. Write the first one with: just db-migrate")
+        return
+    try:
+        pending = {script.revision for script in _pending(applied_revisions(), scripts)}
+    except CommandError as error:
+        pending = None
+        print(error, file=sys.stderr)
+    for script in revisions:
+        state = "?" if pending is None else "pending" if script.revision in pending else "applied"
+        print(f"{state:8} {script.revision}  {script.doc}  ({_shown(script.path)})")
+
+
+def sql() -> None:
+    """Print the SQL of the pending revisions without running any of it."""
+    applied, scripts = applied_revisions(), script_directory()
+    if not _pending(applied, scripts):
+        print(f"-- Nothing pending. {_place(applied, scripts)}")
+        return
+    start = ",".join(applied)
+    command.upgrade(
+        alembic_config(command.upgrade), f"{start}:heads" if start else "heads", sql=True
+    )
+
+
+def reset() -> None:
+    """Drop the database, create it again and apply all revisions."""
+    settings = get_settings()
+    try:
+        with connect_to_server(settings) as server:
+            drop_database(server, settings.postgres_db)
+            create_missing_database(server, settings.postgres_db)
+    except psycopg.OperationalError as error:
+        raise CommandError(explain_connection_failure(settings, str(error))) from None
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise CommandError(
+            f"The role {settings.postgres_user} may not do this: {error.diag.message_primary}. "
+            "Grant it with: ALTER ROLE … CREATEDB"
+        ) from None
+    upgrade("head")
+
+
+def model(name: str) -> None:
+    """Write a model's file and its two registration lines."""
+    for path in scaffold.add_model(name):
+        print(f"Wrote {_shown(path)}")
+    print("Add its fields, then write a revision with: just db-migrate")
+
+
+def applied_revisions() -> tuple[str, ...]:
+    """What the database says it is at; several only between diverged branches."""
+    with connect() as connection:
+        return MigrationContext.configure(connection).get_current_heads()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns the exit code: 1 with a message if it refuses or fails."""
+    parser = ArgumentParser(prog="python -m app.migrate", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(function: Callable[..., None]) -> ArgumentParser:
+        subparser = commands.add_parser(function.__name__, help=function.__doc__)
+        subparser.set_defaults(function=function)
+        return subparser
+
+    add(migrate).add_argument("--message", default="")
+    add(upgrade).add_argument("target", nargs="?", default="head")
+    add(downgrade).add_argument("target", nargs="?", default="-1")
+    add(current)
+    add(history)
+    add(sql)
+    add(reset)
+    add(model).add_argument("name")
+
+    values = vars(parser.parse_args(arguments))
+    function = values.pop("function")
+    try:
+        function(**values)
+    except (CommandError, ConfigurationError, scaffold.ScaffoldError) as error:
+        print(error, file=sys.stderr)
+    except BrokenPipeError:
+        # The reader, `head` for one, has seen enough. Python would complain when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130
+    except Exception as error:
+        # Alembic loads revision files by running them: anything may come up.
+        print(describe_error(error), file=sys.stderr)
+    else:
+        return 0
+    return 1
+
+
+def _refuse_if_behind() -> None:
+    pending = _pending(applied_revisions(), script_directory())
+    if pending:
+        raise CommandError(
+            f"The database lacks {_count(pending)} that are there already; a new one would repeat "
+            "them. Apply them first: just db-upgrade"
+        )
+
+
+def _pending(applied: tuple[str, ...], scripts: ScriptDirectory) -> list[Script]:
+    """The revisions not applied yet, newest first."""
+    _refuse_unknown(applied, scripts)
+    done = {
+        script.revision
+        for revision in applied
+        for script in scripts.iterate_revisions(revision, "base")
+    }
+    return [script for script in scripts.walk_revisions() if script.revision not in done]
+
+
+def _refuse_unknown(applied: tuple[str, ...], scripts: ScriptDirectory) -> None:
+    known = {script.revision for script in scripts.walk_revisions()}
+    unknown = [revision for revision in applied if revision not in known]
+    if unknown:
+        raise CommandError(
+            f"The database is at revision {', '.join(unknown)}, which has no file in "
+            "backend/alembic/versions. It is on another branch or was deleted: get it from git."
+        )
+
+
+def _report_move(before: tuple[str, ...], nothing: str) -> None:
+    after, scripts = applied_revisions(), script_directory()
+    if after == before:
+        print(f"{nothing}.", end=" ")
+    print(_place(after, scripts))
+
+
+def _place(applied: tuple[str, ...], scripts: ScriptDirectory) -> str:
+    if not applied:
+        return "The database is at base: no revision is applied."
+    _refuse_unknown(applied, scripts)
+    names = [
+        f"{script.revision} ({script.doc})" for script in scripts.get_revisions(applied) if script
+    ]
+    head = ", the newest" if set(applied) == set(scripts.get_heads()) else ""
+    return f"The database is at {' and '.join(names)}{head}."
+
+
+def _count(revisions: Sequence[Script]) -> str:
+    return f"{len(revisions)} revision{'' if len(revisions) == 1 else 's'}"
+
+
+def _shown(path: str | Path) -> str:
+    return str(Path(path).relative_to(PROJECT_DIR))

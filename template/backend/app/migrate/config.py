@@ -1,0 +1,36 @@
+"""Alembic's configuration for calls from our own commands."""
+
+from argparse import Namespace
+from collections.abc import Callable
+from typing import Any
+
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+from app.core.config import BACKEND_DIR
+
+
+def alembic_config(command: Callable[..., Any], **options: Any) -> Config:
+    """The configuration with which to call one of `alembic.command`'s functions, from any folder.
+
+    Args:
+        command: The function that will be called; env.py asks which one runs.
+        options: What would be command-line options.
+    """
+    config = Config(
+        BACKEND_DIR / "alembic.ini",
+        cmd_opts=Namespace(cmd=(command, [], []), quiet=True, **options),
+    )
+    # Absolute, and with % escaped: the path goes through ini interpolation.
+    config.set_main_option("script_location", str(BACKEND_DIR / "alembic").replace("%", "%%"))
+    return config
+
+
+def script_directory() -> ScriptDirectory:
+    """The revision files."""
+    return ScriptDirectory.from_config(alembic_config(script_directory))
+
+
+def running_command(config: Config | None) -> str:
+    """The name of the Alembic command that env.py runs for; empty when it isn't known."""
+    return config.cmd_opts.cmd[0].__name__ if config and config.cmd_opts else ""

@@ -1,0 +1,48 @@
+"""Creates and drops whole databases on the configured server."""
+
+import psycopg
+from psycopg import Connection
+from psycopg.sql import SQL, Identifier
+
+from app.core.config import Settings
+
+CONNECT_TIMEOUT_S = 10
+
+
+def connect_to_server(settings: Settings, database: str = "postgres") -> Connection:
+    """An autocommitting connection, to the maintenance database unless told otherwise.
+
+    Raises:
+        psycopg.OperationalError: no connection.
+    """
+    return psycopg.connect(
+        host=settings.postgres_host,
+        port=settings.postgres_port,
+        user=settings.postgres_user,
+        password=settings.postgres_password.get_secret_value(),
+        dbname=database,
+        autocommit=True,
+        connect_timeout=CONNECT_TIMEOUT_S,
+    )
+
+
+def create_missing_database(server: Connection, name: str) -> bool:
+    """Creates a database and tells whether it had to."""
+    if server.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
+        return False
+    server.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
+    return True
+
+
+def clone_database(server: Connection, template: str, name: str) -> None:
+    """Copies a database that nobody is connected to."""
+    server.execute(
+        SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy").format(
+            Identifier(name), Identifier(template)
+        )
+    )
+
+
+def drop_database(server: Connection, name: str) -> None:
+    """Drops a database if it exists and ends the connections to it."""
+    server.execute(SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(Identifier(name)))

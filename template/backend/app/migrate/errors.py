@@ -1,0 +1,88 @@
+"""Turns what can go wrong into one short message that says what to do next."""
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic.util import CommandError
+from sqlalchemy.exc import DBAPIError
+
+from app.core.config import BACKEND_DIR, ConfigurationError
+from app.migrate.progress import Progress
+
+
+@contextmanager
+def explained_errors(context: Any, progress: Progress) -> Iterator[None]:
+    """Makes every failure inside a CommandError, which Alembic prints without a traceback.
+
+    Args:
+        context: Alembic's `context` while env.py runs.
+    """
+    try:
+        yield
+    except ConfigurationError as error:
+        raise CommandError(str(error)) from None
+    except CommandError as error:
+        raise CommandError(_explain_command_error(str(error))) from None
+    except Exception as error:
+        if progress.step is None:
+            raise CommandError(describe_error(error)) from None
+        raise CommandError(_explain_failed_revision(error, progress)) from None
+
+
+def describe_error(error: BaseException) -> str:
+    """The error in one line, with the place in the project's own files that it came from."""
+    name = type(error).__name__
+    if isinstance(error, SyntaxError):
+        return f"{_relative(error.filename)}, line {error.lineno}: {name}: {error.msg}"
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        is_own = path.is_relative_to(BACKEND_DIR) and ".venv" not in path.parts
+        if is_own and path.parent.name != "migrate" and path.name != "env.py":
+            return f"{_relative(frame.filename)}, line {frame.lineno}: {name}: {error}"
+    return f"{name}: {error}"
+
+
+def _explain_command_error(message: str) -> str:
+    """Alembic's own message, and what to do about it in this project."""
+    if message.startswith("Can't locate revision"):
+        return (
+            f"{message.removesuffix('.')}. `just db-history` lists the known ones. If it is the "
+            "database that is at this revision, its file is on another branch or was deleted: "
+            "get it from git."
+        )
+    if message.startswith("Target database is not up to date"):
+        return (
+            "The database lacks revisions that are there already. Apply them first: just db-upgrade"
+        )
+    if message.startswith("Relative revision"):
+        return f"{message}: there are not that many revisions from where the database is."
+    return message
+
+
+def _explain_failed_revision(error: Exception, progress: Progress) -> str:
+    assert progress.step is not None
+    revision = progress.step.revision
+    direction = "upgrade" if progress.step.is_upgrade else "downgrade"
+    lines = [
+        f"The {direction} of revision {revision.revision} failed ({_relative(revision.path)})."
+    ]
+    if isinstance(error, DBAPIError):
+        lines.append(f"PostgreSQL says: {str(error.orig).strip()}")
+        if error.statement:
+            lines.append(f"SQL: {error.statement.strip()}")
+    else:
+        lines.append(describe_error(error))
+    lines.append(
+        "Its transaction was rolled back, the revisions before it stay. "
+        f"Correct the file, then run: just db-{direction}"
+    )
+    return "\n".join(lines)
+
+
+def _relative(path: str | None) -> str:
+    if path is None:
+        return "?"
+    return str(Path(path).relative_to(BACKEND_DIR)) if path.startswith(str(BACKEND_DIR)) else path

@@ -1,0 +1,1 @@
+"""The embedded PostgreSQL for development and tests. Not part of the application."""

@@ -1,0 +1,55 @@
+"""Talks to the development database, wherever it runs."""
+
+import signal
+import subprocess
+import tempfile
+
+import psycopg
+from alembic.util import CommandError
+
+from app.core.config import get_settings
+from app.migrate.connection import explain_connection_failure
+from app.migrate.databases import connect_to_server
+from devdb.binaries import bin_dir
+
+
+def check() -> int:
+    """Says what answers, or why nothing does.
+
+    Raises:
+        CommandError: there is no connection to be had; says why and what to do.
+    """
+    settings = get_settings()
+    try:
+        with connect_to_server(settings, settings.postgres_db) as connection:
+            version = connection.execute("SHOW server_version").fetchone()
+    except psycopg.OperationalError as error:
+        raise CommandError(explain_connection_failure(settings, str(error))) from None
+    assert version is not None
+    print(
+        f"PostgreSQL {version[0]} accepts connections on "
+        f"{settings.postgres_host}:{settings.postgres_port}, database {settings.postgres_db}."
+    )
+    return 0
+
+
+def psql(*arguments: str) -> int:
+    """Opens psql on the database; further arguments are psql's."""
+    settings = get_settings()
+    program = bin_dir() / "psql"
+    password = settings.postgres_password.get_secret_value()
+    # A password file: everybody on the machine may see arguments, and some see environments.
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8") as password_file:
+        escaped = password.replace("\\", "\\\\").replace(":", "\\:")
+        password_file.write(f"*:*:*:*:{escaped}\n")
+        password_file.flush()
+        conninfo = psycopg.conninfo.make_conninfo(
+            host=settings.postgres_host,
+            port=settings.postgres_port,
+            user=settings.postgres_user,
+            dbname=settings.postgres_db,
+            passfile=password_file.name,
+        )
+        # Ctrl-C cancels a query in psql; here it would end us and leave psql behind.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        return subprocess.run([program, conninfo, *arguments]).returncode
