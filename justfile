@@ -41,7 +41,7 @@ try folder=(parent_directory(justfile_directory()) / "try-copier-sqlmodel"):
     say "6. The result"
     git add --intent-to-add .
     git --no-pager diff --stat
-    "$just" db-shell -c '\d widget'
+    "$just" db-shell -P pager=off -c '\d widget'
     say "The project is in $folder, its database is running. Go on with:"
     printf '\n    cd %s\n' "$folder"
     printf '    just            # the list of commands; without just installed: uvx --from rust-just just\n'
