@@ -55,11 +55,11 @@ setup:
 
 # Run the test suite
 test *arguments: setup
-    @.venv/bin/pytest -n 2 --dist loadgroup -m "not faults" {{ arguments }}
+    @.venv/bin/pytest -n 2 --dist worksteal -m "not faults" {{ arguments }}
 
 # Run the long fault injections
 test-faults *arguments: setup
-    @.venv/bin/pytest -n 2 --dist loadgroup -m faults {{ arguments }}
+    @.venv/bin/pytest -n 2 --dist worksteal -m faults {{ arguments }}
 
 # Check format, style and types
 lint: setup

@@ -1,6 +1,7 @@
 """Probes: live (the process answers) and ready (the database is there, at the right revision)."""
 
 import asyncio
+import logging
 from typing import Literal
 
 from fastapi import APIRouter, Request, Response, status
@@ -12,6 +13,7 @@ from app.db.revision import applied_revisions
 
 DATABASE_TIMEOUT_S = 5
 
+logger = logging.getLogger(__name__)
 router = APIRouter(prefix="/health", tags=["health"])
 
 
@@ -34,7 +36,8 @@ async def ready(request: Request, response: Response, engine: EngineDependency) 
     try:
         async with asyncio.timeout(DATABASE_TIMEOUT_S), engine.connect() as connection:
             applied = await applied_revisions(connection)
-    except (SQLAlchemyError, OSError, TimeoutError):
+    except (SQLAlchemyError, OSError, TimeoutError) as error:
+        logger.warning("Not ready, the database does not answer: %s", error)
         response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
         return Readiness(
             ready=False,
@@ -54,6 +57,6 @@ async def ready(request: Request, response: Response, engine: EngineDependency) 
         detail=(
             "The database is at the revision that this code expects."
             if is_ready
-            else "The database is at another revision than this code expects: run just db-upgrade."
+            else "The database is at another revision than this code expects: apply the revisions."
         ),
     )

@@ -1,0 +1,301 @@
+"""Fixtures: rendered projects that share one virtual environment and one database server.
+
+The server and the environment are made once, before xdist starts its workers, with the code of a
+rendered project. `shared` tells where they are.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import copier
+import psycopg
+import pytest
+from pytest_copie.plugin import Copie
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+# Whatever of PostgreSQL this machine has must never be used.
+POSTGRES_PROGRAMS = ("initdb", "pg_ctl", "postgres", "psql", "pg_dump", "pg_restore", "createdb")
+
+_shared_key = pytest.StashKey[dict[str, str]]()
+_numbers = count(1)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command answered."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def text(self) -> str:
+        return self.out + self.err
+
+    def ok(self) -> Result:
+        assert self.code == 0, self.text
+        return self
+
+    def refused(self, *parts: str) -> Result:
+        """Asserts a refusal in the house's form: exit code 1, a message, no traceback."""
+        assert self.code == 1, self.text
+        assert "Traceback" not in self.text, self.text
+        for part in parts:
+            assert part in self.text, self.text
+        return self
+
+
+@dataclass
+class Project:
+    """A rendered project and the environment that its commands run in."""
+
+    path: Path
+    env: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def backend(self) -> Path:
+        return self.path / "backend"
+
+    @property
+    def versions(self) -> Path:
+        return self.backend / "alembic" / "versions"
+
+    def run(
+        self,
+        *command: str | Path,
+        cwd: Path | None = None,
+        input: str | None = None,
+        timeout: float = 120,
+        **env: str,
+    ) -> Result:
+        done = subprocess.run(
+            [str(part) for part in command],
+            cwd=cwd or self.path,
+            env={**self.env, **env},
+            input=input if input is not None else "",
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    def just(self, *arguments: str, cwd: Path | None = None, **env: str) -> Result:
+        return self.run("just", *arguments, cwd=cwd, **env)
+
+    def alembic(self, *arguments: str) -> Result:
+        return self.run("uv", "run", "alembic", *arguments, cwd=self.backend)
+
+    def python(self, code: str) -> Result:
+        return self.run("uv", "run", "python", "-c", code, cwd=self.backend)
+
+    def write(self, path: str, text: str) -> Path:
+        file = self.path / path
+        file.write_text(text, encoding="utf-8")
+        return file
+
+    def replace(self, path: str, old: str, new: str) -> None:
+        text = (self.path / path).read_text(encoding="utf-8")
+        assert old in text, f"{old!r} is not in {path}"
+        self.write(path, text.replace(old, new, 1))
+
+    def revisions(self) -> set[Path]:
+        return set(self.versions.glob("*.py"))
+
+    def connect(self, **other: Any) -> psycopg.Connection:
+        """A connection to the database that the project's settings name in the environment."""
+        return psycopg.connect(
+            **{
+                "host": self.env["POSTGRES_HOST"],
+                "port": self.env["POSTGRES_PORT"],
+                "user": self.env["POSTGRES_USER"],
+                "password": self.env["POSTGRES_PASSWORD"],
+                "dbname": self.env["POSTGRES_DB"],
+                "autocommit": True,
+                **other,
+            }
+        )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def render(destination: Path, **answers: Any) -> Path:
+    """Renders the working tree with the given answers and the defaults."""
+    copier.run_copy(
+        str(REPOSITORY),
+        destination,
+        data={"project_name": "Book Club", **answers},
+        defaults=True,
+        unsafe=True,
+        vcs_ref="HEAD",
+        quiet=True,
+        settings=copier.Settings(),
+    )
+    return destination
+
+
+def clean_environment(home: Path) -> dict[str, str]:
+    """The environment of a user's machine: no PostgreSQL, no active environment, own home."""
+    decoys = home / "decoys"
+    decoys.mkdir(parents=True)
+    for program in POSTGRES_PROGRAMS:
+        decoy = decoys / program
+        decoy.write_text(f"#!/bin/sh\necho 'the {program} on PATH was used' >&2\nexit 97\n")
+        decoy.chmod(0o755)
+    tools = home / "tools"
+    tools.mkdir()
+    for tool in ("just", "uv"):
+        program = shutil.which(tool, path=str(Path(sys.executable).parent))
+        assert program, f"{tool} is missing in the repository's environment"
+        (tools / tool).symlink_to(program)
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in {"LANG", "TERM", "PIP_CERT", "REQUESTS_CA_BUNDLE"}
+        or name.startswith(("SSL_CERT_", "UV_", "PIP_INDEX", "PIP_EXTRA"))
+    }
+    uv_cache = subprocess.run(
+        [tools / "uv", "cache", "dir"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    return {
+        **kept,
+        "HOME": str(home),
+        "PATH": f"{decoys}:{tools}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+        "UV_CACHE_DIR": uv_cache,
+        "UV_PYTHON": str(Path(sys.executable).resolve()),
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_AUTHOR_NAME": "Ada",
+        "GIT_AUTHOR_EMAIL": "ada@example.org",
+        "GIT_COMMITTER_NAME": "Ada",
+        "GIT_COMMITTER_EMAIL": "ada@example.org",
+    }
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    config = session.config
+    if hasattr(config, "workerinput") or config.option.collectonly:
+        return
+    base = Path(tempfile.mkdtemp(prefix="copier-sqlmodel-"))
+    env = clean_environment(base / "home")
+    env["UV_PROJECT_ENVIRONMENT"] = str(base / "venv")
+    project = Project(render(base / "project"), env)
+    port = str(free_port())
+    project.just("start", POSTGRES_PORT=port).ok()
+    password = (project.path / "secrets" / "postgres_password.txt").read_text().strip()
+    # The shared server holds nothing of value; the tests of durability run servers of their own.
+    for setting in ("fsync = off", "synchronous_commit = off", "full_page_writes = off"):
+        project.just("db-shell", "-qc", f"ALTER SYSTEM SET {setting}", POSTGRES_PORT=port).ok()
+    project.just("db-shell", "-qc", "SELECT pg_reload_conf()", POSTGRES_PORT=port).ok()
+    config.stash[_shared_key] = {
+        "base": str(base),
+        "port": port,
+        "password": password,
+        "env": json.dumps(env),
+    }
+
+
+def pytest_configure_node(node: Any) -> None:
+    """A hook of xdist: hands the controller's resources to a worker."""
+    node.workerinput["shared"] = node.config.stash[_shared_key]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    shared = session.config.stash.get(_shared_key, None)
+    if shared is None or hasattr(session.config, "workerinput"):
+        return
+    base = Path(shared["base"])
+    Project(base / "project", json.loads(shared["env"])).just("stop").ok()
+    shutil.rmtree(base)
+
+
+@pytest.fixture(scope="session")
+def shared(request: pytest.FixtureRequest) -> dict[str, str]:
+    workerinput = getattr(request.config, "workerinput", None)
+    found: dict[str, str] = (
+        workerinput["shared"] if workerinput else request.config.stash[_shared_key]
+    )
+    return found
+
+
+@pytest.fixture(scope="session")
+def base_environment(shared: dict[str, str]) -> dict[str, str]:
+    """The environment of a user's machine, with the shared virtual environment installed."""
+    env: dict[str, str] = json.loads(shared["env"])
+    return env
+
+
+@pytest.fixture
+def generate(
+    copie: Copie, base_environment: dict[str, str], shared: dict[str, str]
+) -> Iterator[Callable[..., Project]]:
+    """Renders a project that uses the shared server, with an empty database of its own."""
+    made: list[Project] = []
+
+    def make(**answers: Any) -> Project:
+        result = copie.copy(extra_answers={"project_name": "Book Club", **answers})
+        assert result.exception is None, result.exception
+        assert result.project_dir is not None
+        database = f"p{os.getpid()}_{next(_numbers)}"
+        project = Project(
+            result.project_dir,
+            {
+                **base_environment,
+                "POSTGRES_HOST": "127.0.0.1",
+                "POSTGRES_PORT": shared["port"],
+                "POSTGRES_USER": "app",
+                "POSTGRES_PASSWORD": shared["password"],
+                "POSTGRES_DB": database,
+            },
+        )
+        with project.connect(dbname="postgres") as server:
+            server.execute(f"CREATE DATABASE {database}")
+        made.append(project)
+        return project
+
+    yield make
+    for project in made:
+        with project.connect(dbname="postgres") as server:
+            server.execute(f"DROP DATABASE IF EXISTS {project.env['POSTGRES_DB']} WITH (FORCE)")
+
+
+@pytest.fixture
+def project(generate: Callable[..., Project]) -> Project:
+    """A project with the default answers on the shared server, at the newest revision."""
+    made = generate()
+    made.just("db-upgrade").ok()
+    return made
+
+
+@pytest.fixture
+def standalone(tmp_path: Path, base_environment: dict[str, str]) -> Iterator[Callable[..., Project]]:
+    """Renders a project that runs an embedded server of its own, stopped after the test."""
+    made: list[Project] = []
+
+    def make(folder: str = "project", **answers: Any) -> Project:
+        path = tmp_path / folder
+        path.parent.mkdir(parents=True, exist_ok=True)
+        port = str(free_port())
+        project = Project(render(path, **answers), dict(base_environment))
+        project.write(".env", f"POSTGRES_PORT={port}\n")
+        made.append(project)
+        return project
+
+    yield make
+    for project in made:
+        project.just("stop")

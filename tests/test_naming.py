@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import ast
+import json
+import tomllib
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from extensions import naming
+from tests.conftest import Project
+
+# What line_problem lets through: one line without control characters.
+lines = st.text().filter(lambda text: not naming.line_problem(text, 10_000, "x"))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Book Club", "book-club"),
+        ("  Été à Paris! ", "ete-a-paris"),
+        ("2fast 4you", "fast-4you"),
+        ("-rf /", "rf"),
+        ("🚀", "backend"),
+        ("مشروع", "backend"),
+        ("x" * 200, "x" * 50),
+        ("a" * 49 + " b", "a" * 49),
+    ],
+)
+def test_a_slug_is_made_of_any_text(text: str, expected: str) -> None:
+    assert naming.slug(text) == expected
+
+
+@given(st.text())
+def test_every_slug_is_a_valid_slug(text: str) -> None:
+    assert naming.slug_problem(naming.slug(text)) == ""
+
+
+@given(st.text())
+def test_every_identifier_is_a_valid_identifier(text: str) -> None:
+    assert naming.sql_identifier_problem(naming.sql_identifier(text)) == ""
+
+
+@given(st.text())
+def test_the_example_in_a_refusal_is_accepted(text: str) -> None:
+    problem = naming.sql_identifier_problem(text)
+    if problem:
+        assert naming.sql_identifier_problem(problem.rpartition("Example: ")[2]) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("user", "reserved word"),
+        ("Users", "Lower-case"),
+        ("1st", "no digit first"),
+        ("a-b", "Lower-case"),
+        ("", "Lower-case"),
+        ("x" * 64, "63 bytes"),
+        ("postgres", "server itself"),
+        ("pg_stuff", "server itself"),
+        ("ü" * 40, "63 bytes"),
+    ],
+)
+def test_a_bad_database_name_is_explained(name: str, part: str) -> None:
+    assert part in naming.sql_identifier_problem(name)
+
+
+@pytest.mark.parametrize("name", ["book_club", "_x", "a1", "x" * 63])
+def test_a_good_database_name_is_accepted(name: str) -> None:
+    assert naming.sql_identifier_problem(name) == ""
+
+
+def test_reserved_words_are_those_of_the_server(project: Project) -> None:
+    with project.connect() as connection:
+        rows = connection.execute(
+            "SELECT word FROM pg_get_keywords() WHERE catcode IN ('R', 'T')"
+        ).fetchall()
+    assert naming.RESERVED_WORDS == {word for (word,) in rows}
+
+
+@pytest.mark.parametrize("text", ["", " x", "x ", "a\nb", "a\x07b", "a\u2028b", "a\u202eb", "x" * 9])
+def test_a_text_that_breaks_a_line_is_explained(text: str) -> None:
+    assert "Example: ok" in naming.line_problem(text, 8, "ok")
+
+
+@pytest.mark.parametrize("text", ["x", "O'Neil", '{{ "', "👩‍💻", "مشروع", "-x"])
+def test_an_unusual_line_is_accepted(text: str) -> None:
+    assert naming.line_problem(text, 8, "ok") == ""
+
+
+@pytest.mark.parametrize("address", ["", "ada@example.org", "o'neil+x@sub.example.org"])
+def test_an_address_is_accepted(address: str) -> None:
+    assert naming.email_problem(address) == ""
+
+
+@pytest.mark.parametrize("address", ["ada", "ada@", "@example.org", "a b@example.org", "a@b@c.d"])
+def test_a_bad_address_is_explained(address: str) -> None:
+    assert "ada@example.org" in naming.email_problem(address)
+
+
+@given(lines)
+def test_a_json_string_reads_back_in_json_yaml_and_toml(text: str) -> None:
+    literal = naming.json_string(text)
+    assert json.loads(literal) == text
+    assert yaml.safe_load(literal) == text
+    assert tomllib.loads(f"x = {literal}")["x"] == text
+
+
+@given(lines)
+def test_a_python_string_reads_back(text: str) -> None:
+    assert ast.literal_eval(naming.python_string(text)) == text
+
+
+@given(st.text())
+def test_a_port_is_stable_and_in_range(text: str) -> None:
+    assert naming.FIRST_PORT <= naming.port(text) < naming.LAST_PORT
+    assert naming.port(text) == naming.port(text)
+
+
+def test_two_projects_get_two_ports() -> None:
+    assert naming.port("book-club") != naming.port("book-shop")
+
+
+def test_git_config_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", "user.name")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", "Ada Lovelace")
+    assert naming.git_config("user.name") == "Ada Lovelace"
+
+
+def test_a_machine_without_git_has_no_author(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert naming.git_config("user.name") == ""
