@@ -60,6 +60,7 @@ def test_types_are_clean(rendered: Path, shared: dict[str, str]) -> None:
 def test_nothing_of_the_template_or_this_machine_is_left(rendered: Path) -> None:
     for path in files(rendered):
         text = path.read_text(encoding="utf-8")
+        assert not re.search(r"[ \t]+$", text, re.MULTILINE) or path.name == "LICENSE", path
         if path.name == "justfile":
             text = re.sub(r"\{\{ (just_executable|quote)\(.*?\) \}\}", "", text)
         if path.parts[-2:] == ("workflows", "ci.yml"):
@@ -69,10 +70,9 @@ def test_nothing_of_the_template_or_this_machine_is_left(rendered: Path) -> None
             assert not re.search(r"\{\{|\{%|%\}|\{#", text), path
         if path.name != ".copier-answers.yml":
             assert str(REPOSITORY) not in text, path
-        assert not re.search(r"[ \t]+$", text, re.MULTILINE) or path.name == "LICENSE", path
         assert text.endswith("\n") or text == "", path
         assert not text.endswith("\n\n"), path
-        assert "\n\n\n" not in text or path.suffix in {".py", ".mako"} or path.name == "LICENSE", path
+        assert "\n\n\n" not in text or path.suffix in {".py", ".mako", ".md"} or path.name == "LICENSE", path
 
 
 def test_structured_files_are_valid(rendered: Path) -> None:

@@ -3,6 +3,7 @@
 import functools
 import importlib.util
 import os
+import pwd
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -11,7 +12,6 @@ from pathlib import Path
 BIN_DIR_VARIABLE = "POSTGRES_BIN_DIR"
 # Only root writes below /var/lib, so nobody can put other programs there.
 UNPRIVILEGED_HOME = Path("/var/lib/embedded-postgres")
-NOBODY = 65534
 
 
 class DevelopmentDatabaseError(Exception):
@@ -20,7 +20,7 @@ class DevelopmentDatabaseError(Exception):
 
 @dataclass(frozen=True)
 class Programs:
-    """How to call PostgreSQL's programs: root has to become somebody else first."""
+    """How to call PostgreSQL's programs: behind a prefix, or as another user, or directly."""
 
     directory: Path
     prefix: tuple[str, ...] = ()
@@ -56,20 +56,26 @@ def bin_dir() -> Path:
 
 @functools.cache
 def programs() -> Programs:
-    """The programs in the way that works for this user: PostgreSQL refuses to run as root."""
+    """The programs in the way that works for this user.
+
+    PostgreSQL refuses to run as root, and initdb as a user that the system has no name for.
+    """
     directory = bin_dir()
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 and _has_name(os.geteuid()):
         return Programs(directory)
-    # In a user namespace of its own the process has another uid, and root owns what it writes.
-    unshare = ("unshare", "--user", "--map-user=1000", "--map-group=1000", "--")
+    nobody = pwd.getpwnam("nobody").pw_uid
+    # In a user namespace of its own the process has another uid, and its files stay this user's.
+    unshare = ("unshare", "--user", f"--map-user={nobody}", f"--map-group={nobody}", "--")
     if (
         shutil.which("unshare")
         and subprocess.run([*unshare, "true"], capture_output=True).returncode == 0
     ):
         return Programs(directory, prefix=unshare)
+    if os.geteuid() != 0:
+        return Programs(directory)
     # Containers often forbid namespaces: "nobody" runs a copy in a place that it can reach.
     if os.environ.get(BIN_DIR_VARIABLE):
-        return Programs(directory, user=NOBODY)
+        return Programs(directory, user=nobody)
     package = directory.parents[1]
     copy = UNPRIVILEGED_HOME / f"programs-{(directory / 'postgres').stat().st_mtime_ns}"
     if not copy.exists():
@@ -78,4 +84,12 @@ def programs() -> Programs:
             if folder.exists():
                 shutil.copytree(folder, half_made / folder.name, symlinks=True)
         half_made.rename(copy)
-    return Programs(copy / directory.relative_to(package.parent), user=NOBODY)
+    return Programs(copy / directory.relative_to(package.parent), user=nobody)
+
+
+def _has_name(user: int) -> bool:
+    try:
+        pwd.getpwuid(user)
+    except KeyError:
+        return False
+    return True

@@ -162,11 +162,14 @@ def stop(place: Place, how: signal.Signals = signal.SIGINT) -> bool:
 
 def running(place: Place) -> psutil.Process | None:
     """The server's main process, unless there is none or only its remains."""
+    pid = _pid_file_line(place, 0)
+    if not pid.isdecimal():
+        return None
     try:
-        process = psutil.Process(int(_pid_file_line(place, 0)))
+        process = psutil.Process(int(pid))
         is_ours = str(place.data.resolve()) in process.cmdline()
         return process if is_ours and process.status() != psutil.STATUS_ZOMBIE else None
-    except (ValueError, psutil.Error):
+    except psutil.Error:
         return None
 
 

@@ -36,7 +36,7 @@ async def ready(request: Request, response: Response, engine: EngineDependency) 
     try:
         async with asyncio.timeout(DATABASE_TIMEOUT_S), engine.connect() as connection:
             applied = await applied_revisions(connection)
-    except (SQLAlchemyError, OSError, TimeoutError) as error:
+    except (SQLAlchemyError, OSError) as error:
         logger.warning("Not ready, the database does not answer: %s", error)
         response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
         return Readiness(

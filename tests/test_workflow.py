@@ -1,0 +1,150 @@
+"""The documented workflow, word for word: docs/database.md is followed as a reader would."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import REPOSITORY, Project, Result, free_port, render
+
+DOCUMENTATION = (REPOSITORY / "template" / "docs" / "database.md").read_text(encoding="utf-8")
+
+
+def code_block(beginning: str) -> str:
+    """The block of the documentation that begins like this, without its indentation."""
+    for indent, body in re.findall(
+        r"^( *)```python\n(.*?)^ *```$", DOCUMENTATION, re.MULTILINE | re.DOTALL
+    ):
+        text = "\n".join(line.removeprefix(indent) for line in str(body).splitlines()) + "\n"
+        if text.startswith(beginning):
+            return text
+    raise AssertionError(f"the documentation has no block that begins with {beginning!r}")
+
+
+def follow_the_three_steps(project: Project) -> None:
+    """Adds YourModel by hand, with the lines that the documentation shows."""
+    project.write("backend/app/models/your_model.py", code_block("from sqlmodel import Field"))
+    export_block = code_block("# Your models\nfrom .your_model")
+    import_line = export_block.splitlines()[1]
+    name_line = next(line for line in export_block.splitlines() if line.strip() == '"YourModel",')
+    project.replace(
+        "backend/app/models/__init__.py", "# Your models\n", f"# Your models\n{import_line}\n"
+    )
+    project.replace(
+        "backend/app/models/__init__.py", "    # Your models\n", f"    # Your models\n{name_line}\n"
+    )
+    registry_line = code_block("from app.models.your_model").strip()
+    project.replace("backend/app/db/base.py", "# Your models\n", f"# Your models\n{registry_line}\n")
+
+
+def live_through(project: Project) -> None:
+    project.run("git", "init", "--quiet").ok()
+    project.run("git", "add", "--all").ok()
+    project.run("git", "commit", "--quiet", "--message", "Start").ok()
+    assert "accepts connections" in project.just("start").ok().out
+    project.just("db-upgrade").ok()
+
+    follow_the_three_steps(project)
+    before = project.revisions()
+    written = project.just("db-migrate").ok()
+    (revision,) = project.revisions() - before
+    assert re.fullmatch(
+        r"\d{4}-\d\d-\d\d_add_table_yourmodel_[0-9a-f]{12}\.py", revision.name
+    ), written.out
+    assert str(revision.relative_to(project.path)) in written.out
+    assert "import sqlmodel" not in revision.read_text()
+    assert "Nothing pending" not in project.just("db-sql").ok().out
+    project.just("db-upgrade").ok()
+
+    head = revision.stem[-12:]
+    assert f"{head} (head)" in project.alembic("current").ok().out
+    assert "add table yourmodel" in project.alembic("history").ok().out
+    assert f"Rev: {head} (head)" in project.alembic("show", "head").ok().out
+
+    project.just("db-downgrade").ok()
+    assert "1 revision pending" in project.just("db-current").ok().out
+    project.alembic("upgrade", "+1").ok()
+    project.alembic("downgrade", "-1").ok()
+    project.alembic("upgrade", "head").ok()
+    project.alembic("downgrade", "572de137043f").ok()
+    project.alembic("upgrade", "head").ok()
+
+    # Data migration: the rows are there before, the documentation's code fills them.
+    project.just(
+        "db-shell",
+        "-c",
+        "INSERT INTO users (email, first_name, last_name) VALUES ('a@b.c', 'Ada', 'Lovelace')",
+    ).ok()
+    before = project.revisions()
+    project.alembic("revision", "-m", "Store full names").ok()
+    (manual,) = project.revisions() - before
+    text = manual.read_text()
+    manual.write_text(text[: text.index("def upgrade()")] + code_block("def upgrade()"))
+    project.just("db-upgrade").ok()
+    answer = project.just("db-shell", "-Atc", "SELECT full_name FROM users").ok()
+    assert answer.out.strip() == "Ada Lovelace"
+
+    assert "passed" in project.just("test", "-q", "-k", "not models_equal").ok().out
+    project.just("fmt").ok()
+    project.just("lint").ok()
+    # The model has no full_name: the project's own test says so.
+    drifted = project.just("test", "-q", "-k", "models_equal")
+    assert drifted.code != 0
+    assert "full_name" in drifted.text
+    answer = project.just("db-shell", "-Atc", "SELECT count(*) FROM users").ok()
+    assert answer.out.strip() == "1"
+
+    assert "Stopped." in project.just("stop").ok().out
+    status = project.run("git", "status", "--porcelain", "--ignored").ok().out
+    assert "!! secrets/postgres_password.txt" in status
+    assert "!! .postgres/" in status
+    assert "?? secrets" not in status
+
+
+def test_the_life_of_a_project(standalone: Callable[..., Project]) -> None:
+    live_through(standalone())
+
+
+class OrdinaryUsersProject(Project):
+    """A project whose commands run as an ordinary user, also when root runs the tests."""
+
+    uid = 65534
+
+    def run(self, *command: str | Path, **options: Any) -> Result:
+        prefix: list[str] = []
+        if os.geteuid() == 0:
+            prefix = ["setpriv", f"--reuid={self.uid}", f"--regid={self.uid}", "--clear-groups"]
+        return super().run(*prefix, *command, **options)
+
+
+def test_the_life_of_a_project_of_an_ordinary_user(base_environment: dict[str, str]) -> None:
+    # Not below pytest's own folder, which is closed to other users.
+    base = Path(tempfile.mkdtemp(prefix="copier-sqlmodel-user-"))
+    project = OrdinaryUsersProject(
+        render(base / "project", llm_settings=False),
+        {
+            **base_environment,
+            "HOME": str(base),
+            "PATH": f"{base}/decoys:{base}/tools:/usr/bin:/bin",
+            "UV_CACHE_DIR": str(base / "cache"),
+            "UV_PROJECT_ENVIRONMENT": str(base / "venv"),
+        },
+    )
+    for folder in ("decoys", "tools"):
+        shutil.copytree(Path(base_environment["HOME"]) / folder, base / folder)
+    if os.geteuid() == 0:
+        # Root's own interpreter may lie in its closed home.
+        project.env["UV_PYTHON"] = "/usr/bin/python3"
+        for path in (base, *base.rglob("*")):
+            os.chown(path, project.uid, project.uid)
+    project.write(".env", f"POSTGRES_PORT={free_port()}\n")
+    try:
+        live_through(project)
+    finally:
+        project.just("stop")
+        shutil.rmtree(base)
