@@ -63,6 +63,7 @@ class Project:
 
     path: Path
     env: dict[str, str] = field(default_factory=dict)
+    shared_password: str = ""
 
     @property
     def backend(self) -> Path:
@@ -94,8 +95,8 @@ class Project:
     def just(self, *arguments: str, cwd: Path | None = None, **env: str) -> Result:
         return self.run("just", *arguments, cwd=cwd, **env)
 
-    def alembic(self, *arguments: str) -> Result:
-        return self.run("uv", "run", "alembic", *arguments, cwd=self.backend)
+    def alembic(self, *arguments: str, **env: str) -> Result:
+        return self.run("uv", "run", "alembic", *arguments, cwd=self.backend, **env)
 
     def python(self, code: str) -> Result:
         return self.run("uv", "run", "python", "-c", code, cwd=self.backend)
@@ -245,7 +246,13 @@ def generate(
     copie: Copie, base_environment: dict[str, str], shared: dict[str, str]
 ) -> Iterator[Callable[..., Project]]:
     """Renders a project that uses the shared server, with an empty database of its own."""
-    made: list[Project] = []
+    made: list[str] = []
+    connection: dict[str, Any] = {
+        "host": "127.0.0.1",
+        "port": shared["port"],
+        "user": "app",
+        "password": shared["password"],
+    }
 
     def make(**answers: Any) -> Project:
         result = copie.copy(extra_answers={"project_name": "Book Club", **answers})
@@ -262,16 +269,17 @@ def generate(
                 "POSTGRES_PASSWORD": shared["password"],
                 "POSTGRES_DB": database,
             },
+            shared["password"],
         )
-        with project.connect(dbname="postgres") as server:
+        with psycopg.connect(**connection, dbname="postgres", autocommit=True) as server:
             server.execute(f"CREATE DATABASE {database}")
-        made.append(project)
+        made.append(database)
         return project
 
     yield make
-    for project in made:
-        with project.connect(dbname="postgres") as server:
-            server.execute(f"DROP DATABASE IF EXISTS {project.env['POSTGRES_DB']} WITH (FORCE)")
+    with psycopg.connect(**connection, dbname="postgres", autocommit=True) as server:
+        for database in made:
+            server.execute(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
 
 
 @pytest.fixture
@@ -283,7 +291,9 @@ def project(generate: Callable[..., Project]) -> Project:
 
 
 @pytest.fixture
-def standalone(tmp_path: Path, base_environment: dict[str, str]) -> Iterator[Callable[..., Project]]:
+def standalone(
+    tmp_path: Path, base_environment: dict[str, str]
+) -> Iterator[Callable[..., Project]]:
     """Renders a project that runs an embedded server of its own, stopped after the test."""
     made: list[Project] = []
 

@@ -89,7 +89,10 @@ def test_a_version_other_than_the_embedded_one_is_warned_about(
     tmp_path: Path, version: int, warned: bool
 ) -> None:
     done = copier_copy(
-        tmp_path / "project", "--trust", "--data=project_name=X", f"--data=postgres_version={version}"
+        tmp_path / "project",
+        "--trust",
+        "--data=project_name=X",
+        f"--data=postgres_version={version}",
     )
     assert ("embedded development database is PostgreSQL 18" in done.stderr) is warned
     readme = (tmp_path / "project" / "README.md").read_text()
@@ -159,7 +162,9 @@ def test_answers_survive_a_second_rendering(tmp_path: Path) -> None:
     answers = {"project_name": "{{ x }} \"'", "description": "a: b # c", "author_name": "-x"}
     project = render(tmp_path / "project", **answers)
     before = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
-    copier.run_recopy(project, defaults=True, overwrite=True, unsafe=True, quiet=True, vcs_ref="HEAD")
+    copier.run_recopy(
+        project, defaults=True, overwrite=True, unsafe=True, quiet=True, vcs_ref="HEAD"
+    )
     after = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
     changed = {path for path in before if before[path] != after.get(path)}
     assert changed <= {project / ".copier-answers.yml"}

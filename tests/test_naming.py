@@ -81,7 +81,9 @@ def test_reserved_words_are_those_of_the_server(project: Project) -> None:
     assert naming.RESERVED_WORDS == {word for (word,) in rows}
 
 
-@pytest.mark.parametrize("text", ["", " x", "x ", "a\nb", "a\x07b", "a\u2028b", "a\u202eb", "x" * 9])
+@pytest.mark.parametrize(
+    "text", ["", " x", "x ", "a\nb", "a\x07b", "a\u2028b", "a\u202eb", "x" * 9]
+)
 def test_a_text_that_breaks_a_line_is_explained(text: str) -> None:
     assert "Example: ok" in naming.line_problem(text, 8, "ok")
 

@@ -28,7 +28,9 @@ MATRIX: list[dict[str, Any]] = [
 ]
 
 
-@pytest.fixture(scope="module", params=MATRIX, ids=lambda answers: "-".join(map(str, answers.values())))
+@pytest.fixture(
+    scope="module", params=MATRIX, ids=lambda answers: "-".join(map(str, answers.values()))
+)
 def rendered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return render(tmp_path_factory.mktemp("rendered") / "project", **request.param)
 
@@ -72,7 +74,9 @@ def test_nothing_of_the_template_or_this_machine_is_left(rendered: Path) -> None
             assert str(REPOSITORY) not in text, path
         assert text.endswith("\n") or text == "", path
         assert not text.endswith("\n\n"), path
-        assert "\n\n\n" not in text or path.suffix in {".py", ".mako", ".md"} or path.name == "LICENSE", path
+        assert (
+            "\n\n\n" not in text or path.suffix in {".py", ".mako", ".md"} or path.name == "LICENSE"
+        ), path
 
 
 def test_structured_files_are_valid(rendered: Path) -> None:
@@ -101,7 +105,9 @@ def test_the_justfile_is_formatted_and_every_recipe_documented(rendered: Path) -
     done = subprocess.run(
         [BIN / "just"], cwd=rendered / "backend" / "app", capture_output=True, text=True, check=True
     )
-    listed = [line for line in done.stdout.splitlines() if line.startswith("    ") and "[" not in line[:5]]
+    listed = [
+        line for line in done.stdout.splitlines() if line.startswith("    ") and "[" not in line[:5]
+    ]
     assert len(listed) == 18
     assert all(" # " in line for line in listed), done.stdout
 
@@ -113,7 +119,9 @@ def test_a_licence_is_written_when_chosen(tmp_path: Path) -> None:
         "BSD-3-Clause": "BSD 3-Clause License",
     }
     for name, beginning in beginnings.items():
-        text = (render(tmp_path / name, license=name, author_name="Ada Lovelace") / "LICENSE").read_text()
+        text = (
+            render(tmp_path / name, license=name, author_name="Ada Lovelace") / "LICENSE"
+        ).read_text()
         assert beginning in text.splitlines()[0].strip()
         assert "Ada Lovelace" in text
     assert not (render(tmp_path / "none") / "LICENSE").exists()

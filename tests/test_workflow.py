@@ -39,7 +39,9 @@ def follow_the_three_steps(project: Project) -> None:
         "backend/app/models/__init__.py", "    # Your models\n", f"    # Your models\n{name_line}\n"
     )
     registry_line = code_block("from app.models.your_model").strip()
-    project.replace("backend/app/db/base.py", "# Your models\n", f"# Your models\n{registry_line}\n")
+    project.replace(
+        "backend/app/db/base.py", "# Your models\n", f"# Your models\n{registry_line}\n"
+    )
 
 
 def live_through(project: Project) -> None:
@@ -53,9 +55,9 @@ def live_through(project: Project) -> None:
     before = project.revisions()
     written = project.just("db-migrate").ok()
     (revision,) = project.revisions() - before
-    assert re.fullmatch(
-        r"\d{4}-\d\d-\d\d_add_table_yourmodel_[0-9a-f]{12}\.py", revision.name
-    ), written.out
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d_add_table_yourmodel_[0-9a-f]{12}\.py", revision.name), (
+        written.out
+    )
     assert str(revision.relative_to(project.path)) in written.out
     assert "import sqlmodel" not in revision.read_text()
     assert "Nothing pending" not in project.just("db-sql").ok().out

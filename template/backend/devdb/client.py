@@ -1,5 +1,6 @@
 """Talks to the development database, wherever it runs."""
 
+import os
 import signal
 import subprocess
 import tempfile
@@ -52,4 +53,6 @@ def psql(*arguments: str) -> int:
         )
         # Ctrl-C cancels a query in psql; here it would end us and leave psql behind.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        return subprocess.run([program, conninfo, *arguments]).returncode
+        # PGPASSWORD and its like would win over the password file.
+        env = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+        return subprocess.run([program, conninfo, *arguments], env=env).returncode

@@ -32,7 +32,11 @@ def throwaway_server(settings: Settings) -> Iterator[None]:
 
 def _remove_abandoned() -> None:
     """Ends the servers of processes that were killed."""
-    alive = {_name_of(process) for process in psutil.process_iter()}
+    alive = {
+        _name_of(process)
+        for process in psutil.process_iter()
+        if process.status() != psutil.STATUS_ZOMBIE
+    }
     for home in HOME.glob("*"):
         if home.name not in alive:
             place = server.Place(Path(home))

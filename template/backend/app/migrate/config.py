@@ -21,8 +21,10 @@ def alembic_config(command: Callable[..., Any], **options: Any) -> Config:
         BACKEND_DIR / "alembic.ini",
         cmd_opts=Namespace(cmd=(command, [], []), quiet=True, **options),
     )
-    # Absolute, and with % escaped: the path goes through ini interpolation.
-    config.set_main_option("script_location", str(BACKEND_DIR / "alembic").replace("%", "%%"))
+    # Paths go through ini interpolation, where % is special.
+    here = str(BACKEND_DIR).replace("%", "%%")
+    config.file_config.set("DEFAULT", "here", here)
+    config.set_main_option("script_location", f"{here}/alembic")
     return config
 
 

@@ -1,0 +1,232 @@
+"""Secrets: made once, read from files, shown nowhere."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.conftest import Project, free_port
+
+
+@pytest.fixture
+def unset(project: Project) -> Project:
+    """A project whose password is in its file instead of the environment."""
+    password = project.env.pop("POSTGRES_PASSWORD")
+    project.write("secrets/postgres_password.txt", password)
+    return project
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+def test_just_secrets_makes_what_is_missing_and_never_changes_it(project: Project) -> None:
+    project.just("secrets").ok()
+    path = project.path / "secrets" / "postgres_password.txt"
+    value = path.read_text()
+    assert len(value.strip()) >= 32
+    assert mode(path) == 0o600
+    assert mode(path.parent) == 0o700
+    project.just("secrets").ok()
+    assert path.read_text() == value
+    path.write_text("")
+    project.just("secrets").ok()
+    assert path.read_text() == ""
+    assert {file.name for file in path.parent.iterdir()} == {"README.md", path.name}
+
+
+def test_two_at_once_make_one_secret(project: Project) -> None:
+    results = []
+    threads = [
+        threading.Thread(target=lambda: results.append(project.just("secrets").ok()))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum("Wrote" in result.out for result in results) == 1
+
+
+def test_two_projects_have_two_secrets(generate: Callable[..., Project]) -> None:
+    values = set()
+    for _ in range(2):
+        project = generate()
+        project.just("secrets").ok()
+        values.add((project.path / "secrets" / "postgres_password.txt").read_text())
+    assert len(values) == 2
+
+
+def test_the_secret_stays_out_of_git_and_out_of_the_answers(project: Project) -> None:
+    project.just("secrets").ok()
+    value = (project.path / "secrets" / "postgres_password.txt").read_text().strip()
+    project.run("git", "init", "-q").ok()
+    project.run("git", "add", "--all").ok()
+    assert "secrets/README.md" in project.run("git", "ls-files").ok().out
+    assert project.run("git", "grep", "--cached", "-l", value).code == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(b"", b"\n"), (b"", b"\r\n"), (b"\xef\xbb\xbf", b"\r\n")]
+)
+def test_an_editor_s_additions_are_tolerated(unset: Project, before: bytes, after: bytes) -> None:
+    path = unset.path / "secrets" / "postgres_password.txt"
+    path.write_bytes(before + path.read_bytes() + after)
+    unset.just("db-current").ok()
+    assert unset.just("db-shell", "-Atc", "SELECT 1").ok().out == "1\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        (b"", "is empty"),
+        (b"  \n", "is empty"),
+        (b"\xff\xfes\x00e\x00c\x00", "is not UTF-8"),
+        (b"s3cret-\xe4", "is not UTF-8"),
+        (b"s3cret-one\ntwo\n", "more than one line"),
+        (None, "is missing"),
+    ],
+)
+def test_a_broken_secret_is_refused_in_one_line(
+    unset: Project, content: bytes | None, part: str
+) -> None:
+    path = unset.path / "secrets" / "postgres_password.txt"
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    for recipe in (["db-current"], ["db-upgrade"], ["db-shell", "-c", "SELECT 1"]):
+        refused = unset.just(*recipe).refused(str(path), part)
+        assert "s3cret" not in refused.text
+        message = [
+            line for line in refused.err.splitlines() if not line.startswith("error: recipe")
+        ]
+        assert len(message) == 1
+    assert part in unset.alembic("current").text
+
+
+def test_a_secret_that_can_not_be_read_is_named(unset: Project) -> None:
+    path = unset.path / "secrets" / "postgres_password.txt"
+    path.unlink()
+    path.mkdir()
+    unset.just("db-current").refused(str(path), "Is a directory", "may read")
+
+
+def test_the_api_says_in_one_line_what_is_missing(unset: Project) -> None:
+    (unset.path / "secrets" / "postgres_password.txt").unlink()
+    done = unset.run(
+        "uv", "run", "uvicorn", "--factory", "app.main:app_from_environment", cwd=unset.backend
+    )
+    assert done.code != 0
+    assert "just secrets" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_the_environment_beats_the_file_and_dotenv(unset: Project) -> None:
+    path = unset.path / "secrets" / "postgres_password.txt"
+    password = path.read_text()
+    path.write_bytes(b"\xff\xfe")
+    unset.write(".env", "POSTGRES_PASSWORD=wrong\nPOSTGRES_PORT=1\n")
+    unset.just("db-current", POSTGRES_PASSWORD=password).ok()
+
+
+def test_a_setting_of_the_wrong_kind_is_named_without_its_value(project: Project) -> None:
+    refused = project.just("db-current", POSTGRES_PORT="s3cret").refused("POSTGRES_PORT")
+    assert "s3cret" not in refused.text
+
+
+def test_production_reads_run_secrets(unset: Project, tmp_path: Path) -> None:
+    """In a mount namespace of its own, so that this machine's /run/secrets stays as it is."""
+    production = tmp_path / "production"
+    production.mkdir()
+    password = (unset.path / "secrets" / "postgres_password.txt").read_text()
+    (production / "postgres_password").write_text(password)
+    unset.write("secrets/postgres_password.txt", "that of development")
+    script = (
+        f"mount -t tmpfs none /run && mkdir /run/secrets && mount --bind '{production}' /run/secrets"
+        " && exec just db-current"
+    )
+    done = unset.run("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script)
+    assert "572de137043f" in done.ok().out
+
+
+PASSWORDS = [
+    "p%w/#x@:?",
+    "  inner and outer blanks ",
+    "ünïcödé 名前",
+    "'\"$`\\$(id)",
+    "%(here)s%",
+    "-x",
+]
+
+
+@pytest.mark.parametrize("password", PASSWORDS)
+def test_any_password_works_for_everything(generate: Callable[..., Project], password: str) -> None:
+    project = generate()
+    role = f"role_{os.getpid()}_{abs(hash(password))}"
+    with project.connect() as connection:
+        literal = password.replace("'", "''")
+        connection.execute(f"CREATE ROLE {role} SUPERUSER LOGIN PASSWORD '{literal}'")  # type: ignore[call-overload]
+    try:
+        del project.env["POSTGRES_PASSWORD"]
+        project.env["POSTGRES_USER"] = role
+        project.write("secrets/postgres_password.txt", password + "\n")
+        project.just("db-upgrade").ok()
+        project.alembic("check").ok()
+        assert project.just("db-shell", "-Atc", "SELECT 1").ok().out == "1\n"
+        project.python(
+            "import asyncio, sqlalchemy\n"
+            "from app.core.config import get_settings\n"
+            "from app.db.engine import api_engine\n"
+            "async def main():\n"
+            "    async with api_engine(get_settings()).connect() as connection:\n"
+            "        await connection.execute(sqlalchemy.text('SELECT 1'))\n"
+            "asyncio.run(main())"
+        ).ok()
+    finally:
+        project.env["POSTGRES_USER"] = "app"
+        project.env["POSTGRES_PASSWORD"] = project.shared_password
+        project.just("--yes", "db-reset").ok()
+        with project.connect() as connection:
+            connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")  # type: ignore[call-overload]
+
+
+def test_no_process_shows_the_secret(unset: Project) -> None:
+    """While psql runs, the secret is in nobody's arguments and in nobody's environment."""
+    password = (unset.path / "secrets" / "postgres_password.txt").read_text().strip()
+    process = subprocess.Popen(
+        ["just", "db-shell", "-c", "SELECT pg_sleep(2)"],
+        cwd=unset.path,
+        env=unset.env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL,
+    )
+    seen = set()
+    while process.poll() is None:
+        for child in psutil.Process(process.pid).children(recursive=True):
+            try:
+                shown = " ".join([*child.cmdline(), *child.environ().values()])
+            except psutil.Error:
+                continue
+            assert password not in shown
+            seen.add(child.name())
+    assert "psql" in seen
+
+
+def test_sql_and_errors_of_a_wrong_port_hide_the_secret(unset: Project) -> None:
+    password = (unset.path / "secrets" / "postgres_password.txt").read_text().strip()
+    for result in (
+        unset.just("db-sql"),
+        unset.just("db-current", POSTGRES_PORT=str(free_port())),
+        unset.just("db-current", POSTGRES_HOST="nowhere.invalid"),
+        unset.python(
+            "from app.core.config import *; print(get_settings(), get_settings().database_url)"
+        ),
+    ):
+        assert password not in result.text
