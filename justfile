@@ -1,6 +1,6 @@
 # `just` lists these recipes.
 
-copier := "uvx --quiet --from 'copier>=9.19.1,<10' --with 'copier-template-extensions>=0.3.4,<1' copier"
+copier := "uv tool run --quiet --from 'copier>=9.19.1,<10' --with 'copier-template-extensions>=0.3.4,<1' copier"
 
 # A virtual environment that happens to be active is not this repository's.
 unexport VIRTUAL_ENV

@@ -79,7 +79,7 @@ class Project:
         cwd: Path | None = None,
         input: str | None = None,
         timeout: float = 120,
-        **env: str,
+        **env: Any,
     ) -> Result:
         done = subprocess.run(
             [str(part) for part in command],
@@ -92,10 +92,10 @@ class Project:
         )
         return Result(done.returncode, done.stdout, done.stderr)
 
-    def just(self, *arguments: str, cwd: Path | None = None, **env: str) -> Result:
+    def just(self, *arguments: str, cwd: Path | None = None, **env: Any) -> Result:
         return self.run("just", *arguments, cwd=cwd, **env)
 
-    def alembic(self, *arguments: str, **env: str) -> Result:
+    def alembic(self, *arguments: str, **env: Any) -> Result:
         return self.run("uv", "run", "alembic", *arguments, cwd=self.backend, **env)
 
     def python(self, code: str) -> Result:
@@ -162,9 +162,9 @@ def clean_environment(home: Path) -> dict[str, str]:
     tools = home / "tools"
     tools.mkdir()
     for tool in ("just", "uv"):
-        program = shutil.which(tool, path=str(Path(sys.executable).parent))
-        assert program, f"{tool} is missing in the repository's environment"
-        (tools / tool).symlink_to(program)
+        found = shutil.which(tool, path=str(Path(sys.executable).parent))
+        assert found, f"{tool} is missing in the repository's environment"
+        (tools / tool).symlink_to(found)
     kept = {
         name: value
         for name, value in os.environ.items()

@@ -132,10 +132,13 @@ def test_hostile_answers_give_a_sound_project_or_a_message(
     tmp_path_factory: pytest.TempPathFactory, answers: dict[str, Any]
 ) -> None:
     destination = tmp_path_factory.mktemp("hostile") / "project"
+    refusal = ""
     try:
         render(destination, **answers)
     except ValueError as error:
-        assert "Validation error" in str(error) or "is not valid" in str(error), error
+        refusal = str(error)
+    if refusal:
+        assert "Validation error" in refusal
         assert not destination.exists()
         return
     backend = destination / "backend"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -214,7 +215,7 @@ def test_db_sql_prints_what_is_pending_and_runs_nothing(generate: Callable[..., 
     assert "CREATE TABLE users" in sql
     with project.connect() as connection:
         assert connection.execute("SELECT to_regclass('users')").fetchone() == (None,)
-        connection.execute(sql)  # type: ignore[call-overload]
+        connection.execute(sql)
     assert "Nothing pending" in project.just("db-sql").ok().out
     assert "572de137043f" in project.just("db-current").ok().out
 
@@ -307,7 +308,7 @@ def test_db_model_says_what_to_type_when_a_section_is_gone(project: Project) -> 
 
 
 def test_a_database_that_is_not_running(project: Project) -> None:
-    nowhere = {"POSTGRES_PORT": str(free_port())}
+    nowhere: dict[str, Any] = {"POSTGRES_PORT": str(free_port())}
     for recipe in ("db-migrate", "db-upgrade", "db-downgrade", "db-current", "db-sql"):
         project.just(recipe, **nowhere).refused("No database answers", "just start")
     project.just("--yes", "db-reset", **nowhere).refused("just start")

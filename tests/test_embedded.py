@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -11,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -168,7 +170,7 @@ def test_a_port_that_changes_while_the_server_runs(standalone: Callable[..., Pro
 
 def test_environment_variables_of_libpq_do_not_redirect(standalone: Callable[..., Project]) -> None:
     project = standalone()
-    misleading = {
+    misleading: dict[str, Any] = {
         "PGHOST": "nowhere.invalid",
         "PGPORT": "1",
         "PGDATA": "/nowhere",
@@ -224,10 +226,8 @@ def start_and_kill_after(project: Project, seconds: float) -> None:
         stderr=subprocess.DEVNULL,
         stdin=subprocess.DEVNULL,
     )
-    try:
+    with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        pass
     family = [psutil.Process(process.pid)] if process.poll() is None else []
     family += family[0].children(recursive=True) if family else []
     for member in family:

@@ -78,7 +78,7 @@ def test_reserved_words_are_those_of_the_server(project: Project) -> None:
         rows = connection.execute(
             "SELECT word FROM pg_get_keywords() WHERE catcode IN ('R', 'T')"
         ).fetchall()
-    assert naming.RESERVED_WORDS == {word for (word,) in rows}
+    assert {word for (word,) in rows} == naming.RESERVED_WORDS
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,7 @@ def test_any_password_works_for_everything(generate: Callable[..., Project], pas
     role = f"role_{os.getpid()}_{abs(hash(password))}"
     with project.connect() as connection:
         literal = password.replace("'", "''")
-        connection.execute(f"CREATE ROLE {role} SUPERUSER LOGIN PASSWORD '{literal}'")  # type: ignore[call-overload]
+        connection.execute(f"CREATE ROLE {role} SUPERUSER LOGIN PASSWORD '{literal}'")
     try:
         del project.env["POSTGRES_PASSWORD"]
         project.env["POSTGRES_USER"] = role
@@ -193,7 +193,7 @@ def test_any_password_works_for_everything(generate: Callable[..., Project], pas
         project.env["POSTGRES_PASSWORD"] = project.shared_password
         project.just("--yes", "db-reset").ok()
         with project.connect() as connection:
-            connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")  # type: ignore[call-overload]
+            connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
 def test_no_process_shows_the_secret(unset: Project) -> None:

@@ -1,0 +1,1 @@
+"""The template's own suite: what renders, what runs, what updates."""

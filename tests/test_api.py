@@ -1,0 +1,110 @@
+"""`just dev`: the API as a browser or a probe meets it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psutil
+
+from tests.conftest import Project, free_port
+
+START_TIMEOUT_S = 30
+
+
+def request(url: str, method: str = "GET", body: Any = None) -> tuple[int, Any]:
+    data = None if body is None else json.dumps(body).encode()
+    asked = urllib.request.Request(
+        url, data=data, method=method, headers={"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(asked, timeout=10) as answer:
+            status, text = answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            status, text = error.code, error.read().decode()
+    return status, json.loads(text) if text.startswith(("{", "[")) else text
+
+
+@contextmanager
+def serving(project: Project) -> Iterator[str]:
+    port = free_port()
+    process = subprocess.Popen(
+        ["just", "dev", "--port", str(port)],
+        cwd=project.path,
+        env=project.env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        family = [
+            psutil.Process(process.pid),
+            *psutil.Process(process.pid).children(recursive=True),
+        ]
+        process.send_signal(signal.SIGINT)
+        for member in family[1:]:
+            member.send_signal(signal.SIGINT)
+        _, alive = psutil.wait_procs(family, timeout=15)
+        for member in alive:
+            member.kill()
+        process.wait()
+
+
+def test_the_api_serves_roles_and_its_own_description(project: Project) -> None:
+    with serving(project) as url:
+        assert request(f"{url}/health/live") == (200, {"status": "ok"})
+        status, page = request(f"{url}/docs")
+        assert status == 200
+        assert "Book Club" in page
+        assert "/api/v1/roles/{role_id}" in request(f"{url}/openapi.json")[1]["paths"]
+
+        status, role = request(f"{url}/api/v1/roles", "POST", {"name": "editor"})
+        assert status == 201
+        role_url = f"{url}/api/v1/roles/{role['id']}"
+        assert request(f"{url}/api/v1/roles", "POST", {"name": "editor"})[0] == 409
+        assert request(role_url, "PATCH", {"description": "Edits."})[1]["description"] == "Edits."
+        assert [found["id"] for found in request(f"{url}/api/v1/roles")[1]] == [role["id"]]
+        assert request(role_url, "DELETE") == (204, "")
+        assert request(role_url)[0] == 404
+
+
+def test_ready_follows_the_database_s_revision(project: Project) -> None:
+    with serving(project) as url:
+        status, body = request(f"{url}/health/ready")
+        assert (status, body["ready"]) == (200, True)
+        project.just("db-downgrade", "base").ok()
+        status, body = request(f"{url}/health/ready")
+        assert status == 503
+        assert (body["applied_revision"], body["expected_revision"]) == ([], ["572de137043f"])
+        project.just("db-upgrade").ok()
+        assert request(f"{url}/health/ready")[0] == 200
+
+
+def test_the_api_starts_without_a_database_and_tells_it(
+    generate: Callable[..., Project],
+) -> None:
+    project = generate()
+    project.env["POSTGRES_PORT"] = str(free_port())
+    with serving(project) as url:
+        assert request(f"{url}/health/live")[0] == 200
+        status, body = request(f"{url}/health/ready")
+        assert (status, body["database"]) == (503, "unreachable")
