@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -51,7 +52,10 @@ def test_format_and_style_leave_no_diff(rendered: Path) -> None:
 
 def test_types_are_clean(rendered: Path, shared: dict[str, str]) -> None:
     done = subprocess.run(
-        [Path(shared["base"]) / "venv" / "bin" / "mypy"],
+        [
+            Path(shared["base"]) / "venv" / "bin" / "mypy",
+            f"--cache-dir={shared['base']}/mypy-{os.getpid()}",
+        ],
         cwd=rendered / "backend",
         capture_output=True,
         text=True,

@@ -28,7 +28,7 @@ def _create(path: Path) -> bool:
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")  # mode 0600
     try:
         with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(32) + "\n")
+            file.write(secrets.token_hex(32) + "\n")
         os.link(temporary, path)
     except FileExistsError:
         return False
