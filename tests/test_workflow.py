@@ -112,6 +112,55 @@ def test_the_life_of_a_project(standalone: Callable[..., Project]) -> None:
     live_through(standalone())
 
 
+def documented_commands() -> list[str]:
+    """Every command in a block or in the table of the documentation, placeholders filled in."""
+    blocks = re.findall(r"^```bash\n(.*?)^```$", DOCUMENTATION, re.MULTILINE | re.DOTALL)
+    commands = [block.strip().replace("\n", " && ") for block in blocks]
+    table = re.findall(r"^\| `(.*?)` \|", DOCUMENTATION, re.MULTILINE)
+    inline = re.findall(r"`((?:just|uv run|source) [^`]*)`", DOCUMENTATION)
+    for command in [*table, *inline]:
+        in_backend = command.startswith(("uv run", "source"))
+        if command.startswith("alembic"):
+            command, in_backend = f"uv run {command}", True
+        commands.append(f"cd backend && {command}" if in_backend else command)
+    for placeholder, value in {
+        "[message]": "",
+        "[target]": "",
+        "[arguments]": "-c 'SELECT 1'",
+        "just db-*": "just",
+        "NAME": "Thing",
+        "<rev>": "572de137043f",
+        "…": "x",
+        "db-reset": "--yes db-reset",
+        ".venv/bin": "$UV_PROJECT_ENVIRONMENT/bin",
+    }.items():
+        commands = [command.replace(placeholder, value) for command in commands]
+    return commands
+
+
+def test_every_command_of_the_documentation_runs(project: Project) -> None:
+    commands = documented_commands()
+    assert len(commands) > 30
+    done = set()
+    for command in commands:
+        if command in done:
+            continue
+        done.add(command)
+        if "just start" in command or "just test" in command:
+            continue  # the life of a project runs these, on a server of its own
+        # Each from the same place: at the newest revision with one more to roll back.
+        project.just("db-upgrade").ok()
+        if "+1" in command:
+            project.just("db-downgrade").ok()
+        project.run("bash", "-euc", command).ok()
+    assert "just db-migrate" in done
+
+
+def test_alembic_works_in_the_activated_environment(project: Project) -> None:
+    script = ". $UV_PROJECT_ENVIRONMENT/bin/activate && cd backend && alembic current"
+    assert "572de137043f (head)" in project.run("bash", "-euc", script).ok().out
+
+
 class OrdinaryUsersProject(Project):
     """A project whose commands run as an ordinary user, also when root runs the tests."""
 
