@@ -153,7 +153,8 @@ def test_hostile_answers_give_a_sound_project_or_a_message(
         assert metadata["authors"][0]["name"] == answers["author_name"]
     for path in destination.rglob("*.y*ml"):
         yaml.safe_load(path.read_text("utf-8"))
-    assert yaml.safe_load((destination / "compose.yaml").read_text())["name"] == metadata["name"]
+    production = yaml.safe_load((destination / "deploy/compose.production.yaml").read_text())
+    assert production["name"] == metadata["name"] + "-production"
     for command in (["format", "--check"], ["check"]):
         done = subprocess.run(
             [BIN / "ruff", *command, "--no-cache"], cwd=backend, capture_output=True, text=True
