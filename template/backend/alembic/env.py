@@ -10,6 +10,7 @@ from app.migrate.connection import connect
 from app.migrate.errors import explained_errors
 from app.migrate.metadata import target_metadata
 from app.migrate.progress import Progress
+from app.migrate.shadow import database_for
 
 progress = Progress()
 
@@ -35,7 +36,7 @@ with explained_errors(context, progress):
         with context.begin_transaction():
             context.run_migrations()
     else:
-        with connect() as connection, progress:
+        with database_for(context.config) as settings, connect(settings) as connection, progress:
             context.configure(connection=connection, **options)
             with context.begin_transaction():
                 context.run_migrations()

@@ -20,16 +20,18 @@ from app.migrate.config import alembic_config, script_directory
 from app.migrate.connection import connect, explain_connection_failure
 from app.migrate.databases import connect_to_server, create_missing_database, drop_database
 from app.migrate.errors import describe_error
+from app.migrate.history import ancestors, read_revisions, refuse_several_heads
+from app.migrate.rebase import apply_moves, plan_moves, revisions_on_base
 
 
 def migrate(message: str) -> None:
-    """Write a revision that brings the database from its history to the models."""
-    _refuse_if_behind()
+    """Write a revision that leads from the history to the models."""
+    refuse_several_heads(read_revisions())
     config = alembic_config(command.revision, autogenerate=True)
     with redirect_stdout(StringIO()):  # Alembic's notes about files and hooks
         written = command.revision(config, message=message.strip() or None, autogenerate=True)
     if not isinstance(written, Script):
-        print("Nothing to do: the models equal the database.")
+        print("Nothing to do: the models equal the history.")
         return
     print(f"Wrote {_shown(written.path)}")
     print("Review it, then apply it with: just db-upgrade")
@@ -37,6 +39,8 @@ def migrate(message: str) -> None:
 
 def upgrade(target: str) -> None:
     """Apply revisions up to a target."""
+    if target == "head":
+        refuse_several_heads(read_revisions())
     before = applied_revisions()
     command.upgrade(alembic_config(command.upgrade), target)
     _report_move(before, "Nothing to apply")
@@ -87,6 +91,26 @@ def sql() -> None:
     )
 
 
+def rebase(onto: str | None) -> None:
+    """Put the revisions of this branch after those of the base branch."""
+    revisions = read_revisions()
+    base = ancestors(revisions, onto) if onto else revisions_on_base() & revisions.keys()
+    try:
+        applied = set(applied_revisions())
+    except CommandError as error:
+        print(f"Not checked against the development database: {error}", file=sys.stderr)
+        applied = set()
+    known = applied & revisions.keys()
+    done = {name for revision in known for name in ancestors(revisions, revision)}
+    moves = plan_moves(revisions, base, done)
+    newest = apply_moves(revisions, moves)
+    for move in moves:
+        print(f"{_shown(move.revision.path)} follows {move.parent} now.")
+    print(f"The newest revision is {newest}.")
+    if moves:
+        print("Review the change, then check it with: just db-migrate")
+
+
 def reset() -> None:
     """Drop the database, create it again and apply all revisions."""
     settings = get_settings()
@@ -133,6 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add(current)
     add(history)
     add(sql)
+    add(rebase).add_argument("onto", nargs="?")
     add(reset)
     add(model).add_argument("name")
 
@@ -155,15 +180,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         return 0
     return 1
-
-
-def _refuse_if_behind() -> None:
-    pending = _pending(applied_revisions(), script_directory())
-    if pending:
-        raise CommandError(
-            f"The database lacks {_count(pending)} that are there already; a new one would repeat "
-            "them. Apply them first: just db-upgrade"
-        )
 
 
 def _pending(applied: tuple[str, ...], scripts: ScriptDirectory) -> list[Script]:

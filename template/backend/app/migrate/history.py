@@ -1,0 +1,154 @@
+"""One line of revisions: which files there are, which one is the newest, and re-parenting.
+
+latest_revision.txt holds the newest revision, so that two branches which both add one conflict
+there, in git, and not in a deployment.
+"""
+
+import ast
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alembic.util import CommandError
+
+from app.core.config import BACKEND_DIR
+
+VERSIONS = BACKEND_DIR / "alembic" / "versions"
+LATEST = BACKEND_DIR / "alembic" / "latest_revision.txt"
+
+
+@dataclass(frozen=True)
+class Revision:
+    """A revision file, read without running it."""
+
+    path: Path
+    revision: str
+    parents: tuple[str, ...]
+
+
+def read_revisions() -> dict[str, Revision]:
+    """All revision files by their revision.
+
+    Raises:
+        CommandError: a file is no revision, or two files have the same one.
+    """
+    found: dict[str, Revision] = {}
+    for path in sorted(VERSIONS.glob("*.py")):
+        revision = read_revision(path)
+        if revision.revision in found:
+            raise CommandError(
+                f"{found[revision.revision].path.name} and {path.name} are both revision "
+                f"{revision.revision}. Delete the one that is not in git's main branch."
+            )
+        found[revision.revision] = revision
+    return found
+
+
+def read_revision(path: Path) -> Revision:
+    """Reads `revision` and `down_revision` of one file.
+
+    Raises:
+        CommandError: the file is no Python, or lacks one of the two.
+    """
+    try:
+        values = _assignments(path.read_bytes())
+        down = values["down_revision"]
+        parents = (down,) if isinstance(down, str) else tuple(down or ())
+        return Revision(path, values["revision"], parents)
+    except (SyntaxError, ValueError) as error:
+        raise CommandError(f"{_shown(path)} can't be read: {error}") from None
+    except KeyError as error:
+        raise CommandError(f"{_shown(path)} sets no {error}: is it a migration?") from None
+
+
+def revision_of(source: str) -> str:
+    """The `revision` that a file's text sets; empty if it sets none."""
+    return str(_assignments(source).get("revision", ""))
+
+
+def _assignments(source: str | bytes) -> dict[str, Any]:
+    values = {}
+    for node in ast.parse(source).body:
+        match node:
+            case (
+                ast.Assign(targets=[ast.Name(id=name)], value=value)
+                | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
+            ):
+                if name in {"revision", "down_revision"}:
+                    values[name] = ast.literal_eval(value)
+    return values
+
+
+def heads(revisions: dict[str, Revision]) -> list[str]:
+    """The revisions that no other one follows."""
+    parents = {parent for revision in revisions.values() for parent in revision.parents}
+    return sorted(revisions.keys() - parents)
+
+
+def ancestors(revisions: dict[str, Revision], revision: str) -> set[str]:
+    """A revision with all that come before it.
+
+    Raises:
+        CommandError: the revision, or one before it, has no file.
+    """
+    found: set[str] = set()
+    waiting = [revision]
+    while waiting:
+        name = waiting.pop()
+        if name not in revisions:
+            raise CommandError(f"There is no file of revision {name}. `just db-history` lists all.")
+        if name not in found:
+            found.add(name)
+            waiting.extend(revisions[name].parents)
+    return found
+
+
+def refuse_several_heads(revisions: dict[str, Revision]) -> None:
+    """Refuses a history that has branched.
+
+    Raises:
+        CommandError: names the heads and the way back to one line.
+    """
+    found = heads(revisions)
+    if len(found) > 1:
+        raise CommandError(
+            f"The history has {len(found)} heads: {', '.join(found)}. Two branches added revisions "
+            "side by side. Put yours after the others with: just db-rebase"
+        )
+
+
+def set_latest(revision: str) -> None:
+    """Records the newest revision."""
+    LATEST.write_text(f"{revision}\n", encoding="utf-8")
+
+
+def reparented(source: bytes, old: str, new: str) -> bytes:
+    """A revision file's bytes with another `down_revision`; nothing else changes.
+
+    Raises:
+        CommandError: the assignment is not written in a way that can be replaced.
+    """
+    assignment = rb"(?m)^(down_revision\b[^=\n]*=[ \t]*['\"])" + re.escape(old.encode())
+    changed, count = re.subn(assignment, lambda match: match[1] + new.encode(), source)
+    if count != 1:
+        raise CommandError(
+            f"The line that sets down_revision to {old} is not a plain assignment. "
+            f"Change it by hand, to {new}."
+        )
+    docstring = rb"(?m)^(Revises:[ \t]*)" + re.escape(old.encode())
+    return re.sub(docstring, lambda match: match[1] + new.encode(), changed, count=1)
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(BACKEND_DIR.parent))
+
+
+def main() -> None:
+    """Alembic's post-write hook: records the revision of the file that was just written."""
+    set_latest(read_revision(Path(sys.argv[1])).revision)
+
+
+if __name__ == "__main__":
+    main()

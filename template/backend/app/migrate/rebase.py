@@ -1,0 +1,164 @@
+"""`just db-rebase`: puts the revisions of this branch after those of the base branch.
+
+Reading comes first, then the plan, then the writing: a refusal leaves every file as it is.
+"""
+
+import subprocess
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from alembic.util import CommandError
+
+from app.core.config import BACKEND_DIR
+from app.migrate.history import Revision, heads, reparented, revision_of, set_latest
+
+VERSIONS_IN_GIT = "alembic/versions"
+
+
+@dataclass(frozen=True)
+class Move:
+    """One revision and what it is to follow."""
+
+    revision: Revision
+    parent: str
+
+
+def plan_moves(
+    revisions: dict[str, Revision], base: Collection[str], applied: Collection[str]
+) -> list[Move]:
+    """The moves that put every revision that is not in `base` after the newest one that is.
+
+    Args:
+        revisions: All revision files of the work tree.
+        base: The revisions that others have already: these stay as they are.
+        applied: The revisions that the development database has applied.
+
+    Raises:
+        CommandError: the history can't be put in one line, or a move would lie to a database.
+    """
+    for revision in revisions.values():
+        if len(revision.parents) > 1:
+            raise CommandError(
+                f"{revision.path.name} is a merge revision: the history is not one line. Remove it "
+                "if nobody has it (git rm), then run just db-rebase again."
+            )
+    roots = [revision.path.name for revision in revisions.values() if not revision.parents]
+    if len(roots) > 1:
+        raise CommandError(
+            f"The history has {len(roots)} first revisions: {', '.join(roots)}. Give all but the "
+            "oldest a down_revision by hand."
+        )
+    base_heads = heads({name: revisions[name] for name in base})
+    if len(base_heads) != 1:
+        raise CommandError(
+            f"The base branch itself has {len(base_heads)} heads: {', '.join(base_heads)}. "
+            "Rebase there first; or say what to follow with: just db-rebase REVISION"
+        )
+    parent = base_heads[0]
+    moves = []
+    for revision in _in_order([r for name, r in revisions.items() if name not in base]):
+        if revision.parents != (parent,):
+            moves.append(Move(revision, parent))
+        parent = revision.revision
+    moved = [move.revision.revision for move in moves if move.revision.revision in applied]
+    if moved:
+        first = moves[0].revision.parents[0]
+        raise CommandError(
+            f"The development database has applied {', '.join(moved)}, which would get another "
+            f"place in the history. Roll back first, then try again: just db-downgrade {first}"
+        )
+    return moves
+
+
+def apply_moves(revisions: dict[str, Revision], moves: list[Move]) -> str:
+    """Rewrites the files of a plan and the record of the newest revision, which is returned."""
+    changed = {
+        move.revision.path: reparented(
+            move.revision.path.read_bytes(), move.revision.parents[0], move.parent
+        )
+        for move in moves
+    }
+    for path, source in changed.items():
+        path.write_bytes(source)
+    final = {
+        **revisions,
+        **{m.revision.revision: replace(m.revision, parents=(m.parent,)) for m in moves},
+    }
+    (newest,) = heads(final)
+    set_latest(newest)
+    return newest
+
+
+def revisions_on_base() -> set[str]:
+    """The revisions that others have already.
+
+    During a merge into the base branch, a rebase or a cherry-pick these are HEAD's; otherwise those
+    of the branch that `git config migrate.baseBranch` names, or else main, here and at origin.
+
+    Raises:
+        CommandError: there is no such branch, or this is no git repository.
+    """
+    _git("rev-parse", "--git-dir")
+    base = _git_or_none("config", "--get", "migrate.baseBranch") or "main"
+    current = _git_or_none("symbolic-ref", "--short", "HEAD")
+    in_progress = any(map(_commit_exists, ("REBASE_HEAD", "CHERRY_PICK_HEAD")))
+    if in_progress or current == base:
+        return revisions_at("HEAD")
+    found = [name for name in (base, f"origin/{base}") if _commit_exists(name)]
+    if not found:
+        raise CommandError(
+            f"There is no branch {base} to compare with. Name the base branch with: git config "
+            "migrate.baseBranch NAME; or the revision to follow with: just db-rebase REVISION"
+        )
+    return {revision for name in found for revision in revisions_at(name)}
+
+
+def revisions_at(commit: str) -> set[str]:
+    """The revisions whose files a commit of git has."""
+    found = set()
+    for path in _git("ls-tree", "-r", "--name-only", commit, "--", VERSIONS_IN_GIT).splitlines():
+        if path.endswith(".py"):
+            found.add(revision_of(_git("show", f"{commit}:./{path}")))
+    return found
+
+
+def _in_order(revisions: list[Revision]) -> list[Revision]:
+    """Parents before children; of two that are side by side the one with the older file name."""
+    names = {revision.revision for revision in revisions}
+    placed: set[str] = set()
+    ordered: list[Revision] = []
+    waiting = sorted(revisions, key=lambda revision: revision.path.name)
+    while waiting:
+        ready = next(r for r in waiting if not (set(r.parents) & names) - placed)
+        waiting.remove(ready)
+        ordered.append(ready)
+        placed.add(ready.revision)
+    return ordered
+
+
+def _commit_exists(name: str) -> bool:
+    return _git_or_none("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}") is not None
+
+
+def _git(*arguments: str) -> str:
+    answer = _run_git(*arguments)
+    if answer.returncode != 0:
+        raise CommandError(f"git {arguments[0]} failed: {answer.stderr.strip()}")
+    return answer.stdout
+
+
+def _git_or_none(*arguments: str) -> str | None:
+    answer = _run_git(*arguments)
+    return answer.stdout.strip() if answer.returncode == 0 else None
+
+
+def _run_git(*arguments: str) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            ["git", *arguments],  # noqa: S607 - git is where PATH says
+            cwd=BACKEND_DIR,
+            capture_output=True,
+            text=True,
+        )
+    except FileNotFoundError:
+        raise CommandError("git is not installed, or not on PATH.") from None
