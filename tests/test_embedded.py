@@ -183,6 +183,59 @@ def test_environment_variables_of_libpq_do_not_redirect(standalone: Callable[...
     assert project.just("db-shell", "-Atc", "SELECT 1", **misleading).ok().out == "1\n"
 
 
+def test_other_settings_of_libpq_do_not_redirect(standalone: Callable[..., Project]) -> None:
+    project = standalone()
+    misleading: dict[str, Any] = {
+        "PGHOSTADDR": "127.0.0.9",
+        "PGOPTIONS": "-c search_path=nowhere",
+        "PGSERVICE": "nowhere",
+    }
+    project.just("start", **misleading).ok()
+    project.just("db-upgrade", **misleading).ok()
+    assert "the newest" in project.just("db-current", **misleading).ok().out
+    assert "passed" in project.just("test", "-q", PGSSLMODE="require", **misleading).ok().out
+
+
+def test_a_server_whose_project_moved_is_still_its_server(
+    standalone: Callable[..., Project],
+) -> None:
+    project = standalone()
+    project.just("start").ok()
+    pid = postmaster(project)
+    moved = project.path.with_name("moved")
+    project.path.rename(moved)
+    project.path = moved
+    assert str(pid) in project.just("status").ok().out
+    assert "Stopped" in project.just("stop").ok().out
+    project.just("start").ok()
+
+
+def test_a_shell_in_the_data_folder_is_not_taken_for_the_server(
+    standalone: Callable[..., Project],
+) -> None:
+    project = standalone()
+    project.just("start").ok()
+    project.just("stop").ok()
+    shell = subprocess.Popen(["sleep", "600"], cwd=project.path / ".postgres" / "data")
+    try:
+        project.just("start").ok()
+        assert shell.poll() is None
+    finally:
+        shell.kill()
+        shell.wait()
+
+
+def test_a_foreign_host_is_not_started_here(standalone: Callable[..., Project]) -> None:
+    project = standalone()
+    project.just("start", POSTGRES_HOST="db.invalid").refused("db.invalid", "POSTGRES_HOST")
+
+
+def test_psql_without_a_server_says_how_to_start_it(standalone: Callable[..., Project]) -> None:
+    project = standalone()
+    project.just("setup").ok()
+    project.just("db-shell", "-c", "SELECT 1").refused("just start")
+
+
 def test_start_recovers_from_a_killed_server(standalone: Callable[..., Project]) -> None:
     project = standalone()
     project.just("start").ok()

@@ -42,6 +42,23 @@ def test_just_secrets_makes_what_is_missing_and_never_changes_it(project: Projec
     assert {file.name for file in path.parent.iterdir()} == {"README.md", path.name}
 
 
+def test_other_secrets_are_read_but_not_made_up(unset: Project) -> None:
+    unset.replace(
+        "backend/app/core/config.py",
+        "    postgres_password: SecretStr\n",
+        "    postgres_password: SecretStr\n    api_key: SecretStr | None = None\n    other_key: SecretStr\n",
+    )
+    unset.just("secrets").ok()
+    assert not (unset.path / "secrets" / "other_key.txt").exists()
+    unset.just("db-current").refused("secret other_key is missing", "secrets/other_key.txt")
+    unset.write("secrets/other_key.txt", "x")
+    unset.write("secrets/api_key.txt", "from a file")
+    said = unset.python(
+        "from app.core.config import get_settings\nprint(get_settings().api_key.get_secret_value())"
+    )
+    assert said.ok().out == "from a file\n"
+
+
 def test_two_at_once_make_one_secret(project: Project) -> None:
     results = []
     threads = [

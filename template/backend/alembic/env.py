@@ -22,6 +22,7 @@ with explained_errors(context, progress):
             "alembic.ext.checkconstraint_byname",
         ],
         "compare_server_default": True,
+        "include_schemas": True,
         "process_revision_directives": finish_revision,
         "render_item": render_item,
         "transaction_per_migration": True,
@@ -33,7 +34,7 @@ with explained_errors(context, progress):
             literal_binds=True,
             **options,
         )
-        with context.begin_transaction():
+        with context.begin_transaction(), progress:
             context.run_migrations()
     else:
         with database_for(context.config) as settings, connect(settings) as connection, progress:

@@ -8,7 +8,7 @@ import tempfile
 import psycopg
 from alembic.util import CommandError
 
-from app.core.config import get_settings
+from app.core.config import Settings, get_settings
 from app.migrate.connection import explain_connection_failure
 from app.migrate.databases import connect_to_server
 from devdb.binaries import bin_dir
@@ -21,11 +21,8 @@ def check() -> int:
         CommandError: there is no connection to be had; says why and what to do.
     """
     settings = get_settings()
-    try:
-        with connect_to_server(settings, settings.postgres_db) as connection:
-            version = connection.execute("SHOW server_version").fetchone()
-    except psycopg.OperationalError as error:
-        raise CommandError(explain_connection_failure(settings, str(error))) from None
+    with _connect(settings) as connection:
+        version = connection.execute("SHOW server_version").fetchone()
     assert version is not None
     print(
         f"PostgreSQL {version[0]} accepts connections on "
@@ -37,6 +34,7 @@ def check() -> int:
 def psql(*arguments: str) -> int:
     """Opens psql on the database; further arguments are psql's."""
     settings = get_settings()
+    _connect(settings).close()
     program = bin_dir() / "psql"
     password = settings.postgres_password.get_secret_value()
     # A password file: everybody on the machine may see arguments, and some see environments.
@@ -56,3 +54,10 @@ def psql(*arguments: str) -> int:
         # PGPASSWORD and its like would win over the password file.
         env = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
         return subprocess.run([program, conninfo, *arguments], env=env).returncode
+
+
+def _connect(settings: Settings) -> psycopg.Connection:
+    try:
+        return connect_to_server(settings, settings.postgres_db)
+    except psycopg.OperationalError as error:
+        raise CommandError(explain_connection_failure(settings, str(error))) from None

@@ -5,20 +5,21 @@ import secrets
 import tempfile
 from pathlib import Path
 
-from pydantic import SecretStr
-
-from app.core.config import SECRETS_DIRS, Settings
+from app.core.config import SECRETS_DIRS
 
 DIRECTORY = SECRETS_DIRS[-1]
+# Others, such as keys of services, have values that nobody can make up.
+GENERATED = ("postgres_password",)
 
 
 def create_missing() -> int:
-    """Writes a random value for each secret of the settings that has no file yet."""
-    DIRECTORY.mkdir(exist_ok=True)
-    DIRECTORY.chmod(0o700)
-    for name, field in Settings.model_fields.items():
+    """Writes a random value for each generated secret that has no file yet."""
+    DIRECTORY.mkdir(mode=0o700, exist_ok=True)
+    if DIRECTORY.stat().st_mode & 0o077:
+        DIRECTORY.chmod(0o700)
+    for name in GENERATED:
         path = DIRECTORY / f"{name}.txt"
-        if field.annotation is SecretStr and not path.exists() and _create(path):
+        if not path.exists() and _create(path):
             print(f"Wrote a random secret to secrets/{path.name}")
     return 0
 

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -167,8 +168,7 @@ def running(place: Place) -> psutil.Process | None:
         return None
     try:
         process = psutil.Process(int(pid))
-        is_ours = str(place.data.resolve()) in process.cmdline()
-        return process if is_ours and process.status() != psutil.STATUS_ZOMBIE else None
+        return process if _works_in(process, place.data.resolve()) else None
     except psutil.Error:
         return None
 
@@ -226,12 +226,20 @@ def _clear_remains(place: Place) -> None:
 def _processes_in(data: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
-        try:
-            if process.cwd() == str(data):
+        with suppress(psutil.Error):
+            if _works_in(process, data):
                 found.append(process)
-        except psutil.Error:
-            continue
     return found
+
+
+def _works_in(process: psutil.Process, data: Path) -> bool:
+    """Whether it is a live process of the server with this data, also after the folder moved."""
+    if process.name() != "postgres" or process.status() == psutil.STATUS_ZOMBIE:
+        return False
+    try:
+        return process.cwd() == str(data)
+    except psutil.AccessDenied:  # root in a container may not look into another user's process
+        return str(data) in process.cmdline()
 
 
 def _refuse_taken_port(port: int) -> None:

@@ -28,6 +28,8 @@ _numbers = count(1)
 def pytest_configure() -> None:
     # Before any test module is imported, and stronger than .env and secrets/: whatever reads the
     # settings from here on gets the throwaway server.
+    for name in [name for name in os.environ if name.startswith("PG")]:
+        del os.environ[name]  # libpq's own settings
     os.environ.update(
         POSTGRES_HOST="127.0.0.1",
         POSTGRES_PORT=str(free_port()),

@@ -66,7 +66,9 @@ async def _save(session: AsyncSession, role: Role) -> RoleRead:
     session.add(role)
     try:
         await session.commit()
-    except IntegrityError:
+    except IntegrityError as error:
+        if "uq_roles_name" not in str(error.orig):
+            raise
         raise HTTPException(
             status.HTTP_409_CONFLICT, f"There is a role named {name} already."
         ) from None

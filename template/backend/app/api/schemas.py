@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 # PostgreSQL can't store the NUL character.
 RoleName = Annotated[
@@ -21,7 +21,7 @@ class RoleCreate(BaseModel):
 class RoleUpdate(BaseModel):
     """Only the fields that are sent change."""
 
-    name: RoleName = ""
+    name: RoleName = Field(default_factory=str)
     description: RoleDescription | None = None
 
 

@@ -9,10 +9,11 @@ from alembic.operations import ops
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from app.migrate.completion import create_schemas, postpone_foreign_keys
 from app.migrate.config import running_command
 
-# alembic.ini leaves Alembic's cut of 40 characters; a longer list of changes is counted instead.
-MAX_NAMED_CHANGES = 2
+# Alembic cuts what becomes part of a file name there.
+MAX_MESSAGE_LENGTH = 40
 
 
 def render_item(type_: str, item: Any, context: AutogenContext) -> str | Literal[False]:
@@ -42,7 +43,12 @@ def finish_revision(
     """
     script = directives[0]
     assert script.upgrade_ops is not None
+    assert context.connection is not None
     changes = describe_changes(script.upgrade_ops)
+    create_schemas(script, context.connection)
+    assert script.downgrade_ops is not None
+    postpone_foreign_keys(script.upgrade_ops, script.downgrade_ops)
+    postpone_foreign_keys(script.downgrade_ops, script.upgrade_ops)
     if not changes and running_command(context.config) != "check":  # check wants its directive
         directives.clear()
     elif not script.message:
@@ -50,21 +56,29 @@ def finish_revision(
 
 
 def summarize(changes: list[str]) -> str:
-    """A message from the descriptions of all changes, short enough for a file name."""
-    named, rest = changes[:MAX_NAMED_CHANGES], changes[MAX_NAMED_CHANGES:]
-    return " and ".join([*named, f"{len(rest)} more"] if rest else named)
+    """A message that names the changes, or the first one and the number of the others."""
+    message = " and ".join(changes)
+    if len(message) <= MAX_MESSAGE_LENGTH or len(changes) == 1:
+        return message
+    return f"{changes[0]} and {len(changes) - 1} more"
 
 
 def describe_changes(container: ops.OpContainer) -> list[str]:
-    """One short phrase for each change; what comes with a new or dropped table is part of that."""
+    """One short phrase for each change, tables first.
+
+    What comes with a new or dropped table, its indexes and enums, is part of that.
+    """
     leaves = list(_leaves(container))
-    whole = {op.table_name for op in leaves if isinstance(op, ops.CreateTableOp | ops.DropTableOp)}
-    return [
-        _describe(op)
+    tables = [op for op in leaves if isinstance(op, ops.CreateTableOp | ops.DropTableOp)]
+    names = {op.table_name for op in tables}
+    others = [
+        op
         for op in leaves
-        if isinstance(op, ops.CreateTableOp | ops.DropTableOp)
-        or getattr(op, "table_name", None) not in whole
+        if op not in tables
+        and getattr(op, "table_name", None) not in names
+        and not (tables and type(op).__name__ in {"CreateEnumOp", "DropEnumOp"})
     ]
+    return [_describe(op) for op in [*tables, *others]]
 
 
 def _leaves(container: ops.OpContainer) -> Iterable[ops.MigrateOperation]:

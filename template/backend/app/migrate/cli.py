@@ -19,9 +19,11 @@ from app.migrate import scaffold
 from app.migrate.config import alembic_config, script_directory
 from app.migrate.connection import connect, explain_connection_failure
 from app.migrate.databases import connect_to_server, create_missing_database, drop_database
-from app.migrate.errors import describe_error
+from app.migrate.errors import StoppedError, describe_error
 from app.migrate.history import ancestors, read_revisions, refuse_several_heads
 from app.migrate.rebase import apply_moves, plan_moves, revisions_on_base
+
+LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
 def migrate(message: str) -> None:
@@ -39,17 +41,17 @@ def migrate(message: str) -> None:
 
 def upgrade(target: str) -> None:
     """Apply revisions up to a target."""
-    if target == "head":
+    if target in ("", "head"):
         refuse_several_heads(read_revisions())
     before = applied_revisions()
-    command.upgrade(alembic_config(command.upgrade), target)
+    command.upgrade(alembic_config(command.upgrade), target or "head")
     _report_move(before, "Nothing to apply")
 
 
 def downgrade(target: str) -> None:
     """Roll revisions back to a target."""
     before = applied_revisions()
-    command.downgrade(alembic_config(command.downgrade), target)
+    command.downgrade(alembic_config(command.downgrade), target or "-1")
     _report_move(before, "Nothing to roll back")
 
 
@@ -86,9 +88,11 @@ def sql() -> None:
         print(f"-- Nothing pending. {_place(applied, scripts)}")
         return
     start = ",".join(applied)
-    command.upgrade(
-        alembic_config(command.upgrade), f"{start}:heads" if start else "heads", sql=True
-    )
+    config = alembic_config(command.upgrade)
+    # Printed only when it is whole.
+    config.output_buffer = StringIO()
+    command.upgrade(config, f"{start}:heads" if start else "heads", sql=True)
+    print(config.output_buffer.getvalue(), end="")
 
 
 def rebase(onto: str | None) -> None:
@@ -114,6 +118,13 @@ def rebase(onto: str | None) -> None:
 def reset() -> None:
     """Drop the database, create it again and apply all revisions."""
     settings = get_settings()
+    name = settings.postgres_db
+    where = f"{settings.postgres_host}:{settings.postgres_port}"
+    if settings.postgres_host not in LOOPBACK and _typed(f"{name} on {where}") != name:
+        raise CommandError(
+            f"Nothing was deleted: {where} is not this machine. Type {name} to go on."
+        )
+    print(f"Deleting {name} on {where} …", file=sys.stderr)
     try:
         with connect_to_server(settings) as server:
             drop_database(server, settings.postgres_db)
@@ -126,6 +137,14 @@ def reset() -> None:
             "Grant it with: ALTER ROLE … CREATEDB"
         ) from None
     upgrade("head")
+
+
+def _typed(database: str) -> str:
+    """What is typed when asked for a database's name; nothing where nobody can type."""
+    try:
+        return input(f"Delete the database {database} with all its rows? Type its name: ")
+    except EOFError:
+        return ""
 
 
 def model(name: str) -> None:
@@ -151,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         subparser.set_defaults(function=function)
         return subparser
 
-    add(migrate).add_argument("--message", default="")
+    add(migrate).add_argument("message")
     add(upgrade).add_argument("target", nargs="?", default="head")
     add(downgrade).add_argument("target", nargs="?", default="-1")
     add(current)
@@ -165,15 +184,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     function = values.pop("function")
     try:
         function(**values)
-    except (CommandError, ConfigurationError, scaffold.ScaffoldError) as error:
-        print(error, file=sys.stderr)
+    except (StoppedError, KeyboardInterrupt):
+        print("Interrupted: what was running is rolled back.", file=sys.stderr)
+        return 130
     except BrokenPipeError:
         # The reader, `head` for one, has seen enough. Python would complain when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        return 130
+    except (CommandError, ConfigurationError, scaffold.ScaffoldError) as error:
+        print(error, file=sys.stderr)
     except Exception as error:
         # Alembic loads revision files by running them: anything may come up.
         print(describe_error(error), file=sys.stderr)
@@ -199,7 +218,8 @@ def _refuse_unknown(applied: tuple[str, ...], scripts: ScriptDirectory) -> None:
     if unknown:
         raise CommandError(
             f"The database is at revision {', '.join(unknown)}, which has no file in "
-            "backend/alembic/versions. It is on another branch or was deleted: get it from git."
+            "backend/alembic/versions. It is on another branch or was deleted: get it from git, "
+            "or start over without the rows: just db-reset"
         )
 
 

@@ -13,6 +13,10 @@ from app.core.config import BACKEND_DIR, ConfigurationError
 from app.migrate.progress import Progress
 
 
+class StoppedError(CommandError):
+    """Somebody pressed Ctrl-C, or the container is being stopped."""
+
+
 @contextmanager
 def explained_errors(context: Any, progress: Progress) -> Iterator[None]:
     """Makes every failure inside a CommandError, which Alembic prints without a traceback.
@@ -22,6 +26,8 @@ def explained_errors(context: Any, progress: Progress) -> Iterator[None]:
     """
     try:
         yield
+    except KeyboardInterrupt:
+        raise StoppedError("Interrupted: what was running is rolled back.") from None
     except ConfigurationError as error:
         raise CommandError(str(error)) from None
     except CommandError as error:
@@ -29,6 +35,11 @@ def explained_errors(context: Any, progress: Progress) -> Iterator[None]:
     except Exception as error:
         if progress.step is None:
             raise CommandError(describe_error(error)) from None
+        if context.is_offline_mode():
+            raise CommandError(
+                f"The SQL of revision {progress.step.revision.revision} can't be shown without "
+                f"running it: {describe_error(error)}"
+            ) from None
         raise CommandError(_explain_failed_revision(error, progress)) from None
 
 
@@ -42,7 +53,7 @@ def describe_error(error: BaseException) -> str:
         is_own = path.is_relative_to(BACKEND_DIR) and ".venv" not in path.parts
         if is_own and path.parent.name != "migrate" and path.name != "env.py":
             return f"{_relative(frame.filename)}, line {frame.lineno}: {name}: {error}"
-    return f"{name}: {error}"
+    return f"{name}: {error}" if str(error) else name
 
 
 def _explain_command_error(message: str) -> str:
@@ -51,14 +62,12 @@ def _explain_command_error(message: str) -> str:
         return (
             f"{message.removesuffix('.')}. `just db-history` lists the known ones. If it is the "
             "database that is at this revision, its file is on another branch or was deleted: "
-            "get it from git."
+            "get it from git, or start over without the rows: just db-reset"
         )
-    if message.startswith("Target database is not up to date"):
-        return (
-            "The database lacks revisions that are there already. Apply them first: just db-upgrade"
-        )
-    if message.startswith("Relative revision"):
-        return f"{message}: there are not that many revisions from where the database is."
+    if message.startswith("Relative revision -"):
+        return "There are not that many revisions to roll back: see just db-history"
+    if message.startswith("Relative revision +"):
+        return "There are not that many pending revisions: see just db-history"
     return message
 
 
