@@ -292,7 +292,7 @@ def test_db_model_writes_a_model_that_works(
 
 
 @pytest.mark.parametrize(
-    "name", ["User", "role", "class", "1st", "a b", "", "../x", "-x", "Ünï", "_"]
+    "name", ["User", "role", "roles", "class", "Class", "1st", "a b", "", "../x", "-x", "Ünï", "_"]
 )
 def test_db_model_refuses_a_bad_or_taken_name_and_writes_nothing(
     project: Project, name: str
@@ -301,6 +301,9 @@ def test_db_model_refuses_a_bad_or_taken_name_and_writes_nothing(
     project.run("git", "add", "-A").ok()
     refused = project.just("db-model", name)
     assert refused.code != 0
+    assert (
+        "app/models" in refused.text or "name" in refused.text or "word of Python" in refused.text
+    )
     assert "Traceback" not in refused.text
     assert project.run("git", "status", "--porcelain").ok().out.count("??") == 0
     assert project.run("git", "diff", "--stat").ok().out == ""

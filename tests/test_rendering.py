@@ -92,7 +92,7 @@ def test_structured_files_are_valid(rendered: Path) -> None:
     tool(
         "check-jsonschema",
         "--builtin-schema=vendor.compose-spec",
-        "compose.yaml",
+        *[path.name for path in rendered.glob("compose.yaml")],
         "deploy/compose.production.yaml",
         cwd=rendered,
     )

@@ -146,8 +146,8 @@ def test_every_command_of_the_documentation_runs(project: Project) -> None:
         if command in done:
             continue
         done.add(command)
-        if "just start" in command or "just test" in command:
-            continue  # the life of a project runs these, on a server of its own
+        if "just start" in command or "just test" in command or "db-rebase" in command:
+            continue  # the life of a project and test_history.py run these
         # Each from the same place: at the newest revision with one more to roll back.
         project.just("db-upgrade").ok()
         if "+1" in command:

@@ -37,14 +37,14 @@ async def ready(request: Request, response: Response, engine: EngineDependency) 
         async with asyncio.timeout(DATABASE_TIMEOUT_S), engine.connect() as connection:
             applied = await applied_revisions(connection)
     except (SQLAlchemyError, OSError) as error:
-        logger.warning("Not ready, the database does not answer: %s", error)
+        logger.warning("Not ready, the database can't be reached or used: %s", error)
         response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
         return Readiness(
             ready=False,
             database="unreachable",
             expected_revision=expected,
             applied_revision=[],
-            detail="The database does not answer.",
+            detail="The database can't be reached or used; the log says why.",
         )
     is_ready = applied == expected
     if not is_ready:

@@ -47,6 +47,9 @@ def add_model(name: str) -> list[Path]:
         raise ScaffoldError(
             f"app/models/{path.name} exists. Choose another name or edit that file."
         )
+    tables = [p.name for p in MODELS.parent.rglob("*.py") if f'"{module}"' in p.read_text("utf-8")]
+    if tables:
+        raise ScaffoldError(f"app/models/{tables[0]} has a table {module}. Choose another name.")
     exports, registry = MODELS.read_text("utf-8"), REGISTRY.read_text("utf-8")
     if re.search(rf"\bimport {class_name}\b", exports + registry):
         raise ScaffoldError(f"A model named {class_name} is registered. Choose another name.")
@@ -65,8 +68,10 @@ def model_names(name: str) -> tuple[str, str]:
     """The class and the module for a name: ("OrderItem", "order_item")."""
     words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+|[0-9]+", name)
     module = "_".join(words).lower()
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or keyword.iskeyword(module):
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
         raise ScaffoldError(f"{name} can't name a model. Use letters and digits: OrderItem")
+    if keyword.iskeyword(module):
+        raise ScaffoldError(f"{module} is a word of Python's own. Choose another: {name}Item")
     class_name = name if "_" not in name and name[0].isupper() else ""
     return class_name or "".join(word.capitalize() for word in words), module
 
