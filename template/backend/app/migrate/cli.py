@@ -10,18 +10,18 @@ from pathlib import Path
 
 import psycopg
 from alembic import command
-from alembic.runtime.migration import MigrationContext
-from alembic.script import Script, ScriptDirectory
+from alembic.script import Script
 from alembic.util import CommandError
 
 from app.core.config import PROJECT_DIR, ConfigurationError, get_settings
 from app.migrate import scaffold
 from app.migrate.config import alembic_config, script_directory
-from app.migrate.connection import connect, explain_connection_failure
+from app.migrate.connection import explain_connection_failure
 from app.migrate.databases import connect_to_server, create_missing_database, drop_database
 from app.migrate.errors import StoppedError, describe_error
 from app.migrate.history import ancestors, read_revisions, refuse_several_heads
 from app.migrate.rebase import apply_moves, plan_moves, revisions_on_base
+from app.migrate.status import applied_revisions, describe_place, pending_revisions
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
@@ -58,8 +58,8 @@ def downgrade(target: str) -> None:
 def current() -> None:
     """Show the revision that the database is at."""
     applied, scripts = applied_revisions(), script_directory()
-    print(_place(applied, scripts))
-    pending = _pending(applied, scripts)
+    print(describe_place(applied, scripts))
+    pending = pending_revisions(applied, scripts)
     if pending:
         print(f"{_count(pending)} pending, apply with: just db-upgrade")
 
@@ -72,7 +72,7 @@ def history() -> None:
         print("There are no revisions yet. Write the first one with: just db-migrate")
         return
     try:
-        pending = {script.revision for script in _pending(applied_revisions(), scripts)}
+        pending = {script.revision for script in pending_revisions(applied_revisions(), scripts)}
     except CommandError as error:
         pending = None
         print(error, file=sys.stderr)
@@ -84,8 +84,8 @@ def history() -> None:
 def sql() -> None:
     """Print the SQL of the pending revisions without running any of it."""
     applied, scripts = applied_revisions(), script_directory()
-    if not _pending(applied, scripts):
-        print(f"-- Nothing pending. {_place(applied, scripts)}")
+    if not pending_revisions(applied, scripts):
+        print(f"-- Nothing pending. {describe_place(applied, scripts)}")
         return
     start = ",".join(applied)
     config = alembic_config(command.upgrade)
@@ -154,12 +154,6 @@ def model(name: str) -> None:
     print("Add its fields, then write a revision with: just db-migrate")
 
 
-def applied_revisions() -> tuple[str, ...]:
-    """What the database says it is at; several only between diverged branches."""
-    with connect() as connection:
-        return MigrationContext.configure(connection).get_current_heads()
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit code: 1 with a message if it refuses or fails."""
     parser = ArgumentParser(prog="python -m app.migrate", description=__doc__)
@@ -201,44 +195,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1
 
 
-def _pending(applied: tuple[str, ...], scripts: ScriptDirectory) -> list[Script]:
-    """The revisions not applied yet, newest first."""
-    _refuse_unknown(applied, scripts)
-    done = {
-        script.revision
-        for revision in applied
-        for script in scripts.iterate_revisions(revision, "base")
-    }
-    return [script for script in scripts.walk_revisions() if script.revision not in done]
-
-
-def _refuse_unknown(applied: tuple[str, ...], scripts: ScriptDirectory) -> None:
-    known = {script.revision for script in scripts.walk_revisions()}
-    unknown = [revision for revision in applied if revision not in known]
-    if unknown:
-        raise CommandError(
-            f"The database is at revision {', '.join(unknown)}, which has no file in "
-            "backend/alembic/versions. It is on another branch or was deleted: get it from git, "
-            "or start over without the rows: just db-reset"
-        )
-
-
 def _report_move(before: tuple[str, ...], nothing: str) -> None:
     after, scripts = applied_revisions(), script_directory()
     if after == before:
         print(f"{nothing}.", end=" ")
-    print(_place(after, scripts))
-
-
-def _place(applied: tuple[str, ...], scripts: ScriptDirectory) -> str:
-    if not applied:
-        return "The database is at base: no revision is applied."
-    _refuse_unknown(applied, scripts)
-    names = [
-        f"{script.revision} ({script.doc})" for script in scripts.get_revisions(applied) if script
-    ]
-    head = ", the newest" if set(applied) == set(scripts.get_heads()) else ""
-    return f"The database is at {' and '.join(names)}{head}."
+    print(describe_place(after, scripts))
 
 
 def _count(revisions: Sequence[Script]) -> str:

@@ -1,0 +1,52 @@
+"""Where the database is in the history."""
+
+from alembic.runtime.migration import MigrationContext
+from alembic.script import Script, ScriptDirectory
+from alembic.util import CommandError
+
+from app.migrate.connection import connect
+
+
+def applied_revisions() -> tuple[str, ...]:
+    """What the database says it is at; several only between diverged branches."""
+    with connect() as connection:
+        return MigrationContext.configure(connection).get_current_heads()
+
+
+def pending_revisions(applied: tuple[str, ...], scripts: ScriptDirectory) -> list[Script]:
+    """The revisions not applied yet, newest first."""
+    refuse_unknown(applied, scripts)
+    done = {
+        script.revision
+        for revision in applied
+        for script in scripts.iterate_revisions(revision, "base")
+    }
+    return [script for script in scripts.walk_revisions() if script.revision not in done]
+
+
+def refuse_unknown(applied: tuple[str, ...], scripts: ScriptDirectory) -> None:
+    """Refuses a database that is at a revision without a file.
+
+    Raises:
+        CommandError: names the revision and the ways on.
+    """
+    known = {script.revision for script in scripts.walk_revisions()}
+    unknown = [revision for revision in applied if revision not in known]
+    if unknown:
+        raise CommandError(
+            f"The database is at revision {', '.join(unknown)}, which has no file in "
+            "backend/alembic/versions. It is on another branch or was deleted: get it from git, "
+            "or start over without the rows: just db-reset"
+        )
+
+
+def describe_place(applied: tuple[str, ...], scripts: ScriptDirectory) -> str:
+    """Where the database is, in a sentence."""
+    if not applied:
+        return "The database is at base: no revision is applied."
+    refuse_unknown(applied, scripts)
+    names = [
+        f"{script.revision} ({script.doc})" for script in scripts.get_revisions(applied) if script
+    ]
+    head = ", the newest" if set(applied) == set(scripts.get_heads()) else ""
+    return f"The database is at {' and '.join(names)}{head}."
