@@ -211,6 +211,11 @@ def test_any_password_works_for_everything(generate: Callable[..., Project], pas
         project.env["POSTGRES_PASSWORD"] = project.shared_password
         project.just("--yes", "db-reset").ok()
         with project.connect() as connection:
+            shadows = connection.execute(
+                "SELECT datname FROM pg_database WHERE pg_get_userbyid(datdba) = %s", [role]
+            ).fetchall()
+            for (name,) in shadows:
+                connection.execute(f"DROP DATABASE {name}")
             connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 

@@ -95,7 +95,7 @@ def sql() -> None:
     print(config.output_buffer.getvalue(), end="")
 
 
-def rebase(onto: str | None) -> None:
+def rebase(onto: str) -> None:
     """Put the revisions of this branch after those of the base branch."""
     revisions = read_revisions()
     base = ancestors(revisions, onto) if onto else revisions_on_base() & revisions.keys()
@@ -170,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add(current)
     add(history)
     add(sql)
-    add(rebase).add_argument("onto", nargs="?")
+    add(rebase).add_argument("onto", nargs="?", default="")
     add(reset)
     add(model).add_argument("name")
 
@@ -178,8 +178,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     function = values.pop("function")
     try:
         function(**values)
-    except (StoppedError, KeyboardInterrupt):
-        print("Interrupted: what was running is rolled back.", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130
+    except StoppedError as error:
+        print(error, file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader, `head` for one, has seen enough. Python would complain when it flushes.

@@ -57,7 +57,11 @@ def read_revision(path: Path) -> Revision:
         down = values["down_revision"]
         parents = (down,) if isinstance(down, str) else tuple(down or ())
         return Revision(path, values["revision"], parents)
-    except (SyntaxError, ValueError) as error:
+    except SyntaxError as error:
+        raise CommandError(
+            f"{_shown(path)}, line {error.lineno}: SyntaxError: {error.msg}"
+        ) from None
+    except ValueError as error:
         raise CommandError(f"{_shown(path)} can't be read: {error}") from None
     except KeyError as error:
         raise CommandError(f"{_shown(path)} sets no {error}: is it a migration?") from None

@@ -137,7 +137,7 @@ def _in_order(revisions: list[Revision]) -> list[Revision]:
 
 
 def _commit_exists(name: str) -> bool:
-    return _git_or_none("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}") is not None
+    return _git_or_none("rev-parse", "--verify", "--quiet", name + "^{commit}") is not None
 
 
 def _git(*arguments: str) -> str:
