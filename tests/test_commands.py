@@ -209,6 +209,14 @@ def test_recipes_work_from_every_folder_and_without_just_on_path(project: Projec
     project.run(just.resolve(), "db-current", PATH=path).ok()
 
 
+def test_alembic_works_from_another_folder(project: Project) -> None:
+    command = ["uv", "run", "--project", "backend", "alembic", "-c", "backend/alembic.ini"]
+    assert "572de137043f (head)" in project.run(*command, "current").ok().out
+    shown = project.run(*command, "show", "head").ok().out
+    assert f"Path: {project.versions}/" in shown
+    assert "no revisions yet" not in shown
+
+
 def test_db_sql_prints_what_is_pending_and_runs_nothing(generate: Callable[..., Project]) -> None:
     project = generate()
     sql = project.just("db-sql").ok().out
@@ -238,7 +246,9 @@ def test_an_empty_history_is_no_error(generate: Callable[..., Project]) -> None:
     project.just("db-upgrade").ok()
     project.just("db-downgrade").refused("not that many revisions to roll back")
     for command in (["current"], ["history"], ["show", "head"], ["upgrade", "head"]):
-        assert "Traceback" not in project.alembic(*command).ok().text
+        said = project.alembic(*command).ok()
+        assert "There are no revisions yet" in said.err
+        assert "Traceback" not in said.text
     before = project.revisions()
     project.just("db-migrate", "all anew").ok()
     assert newest_name(project, before) == "all_anew"

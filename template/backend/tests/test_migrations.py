@@ -1,11 +1,17 @@
 import pytest
 from alembic import command
 
-from app.migrate.config import alembic_config, script_directory
+from app.migrate.config import alembic_config
+from app.migrate.history import LATEST, heads, read_revisions
+from app.migrate.registry import load_models
 
 
-def test_history_has_one_head() -> None:
-    assert len(script_directory().get_heads()) == 1
+def test_history_has_one_head_which_is_recorded() -> None:
+    assert heads(read_revisions()) == [LATEST.read_text(encoding="utf-8").strip()]
+
+
+def test_every_model_is_registered() -> None:
+    load_models()
 
 
 @pytest.mark.usefixtures("empty_database")
