@@ -175,3 +175,34 @@ def test_ctrl_c_during_an_upgrade_says_so_and_rolls_back(project: Project) -> No
             assert "Interrupted" in output
             assert "Traceback" not in output
             assert connection.execute("SELECT to_regclass('half')").fetchone() == (None,)
+
+
+def test_a_stopped_container_s_migration_ends_at_once_and_is_rolled_back(project: Project) -> None:
+    """SIGTERM, which a first process ignores unless it handles it."""
+    project.alembic("revision", "-m", "slow").ok()
+    (path,) = project.versions.glob("*slow*")
+    path.write_text(
+        path.read_text().replace("    pass", '    op.execute("SELECT pg_sleep(61)")', 1)
+    )
+    process = subprocess.Popen(
+        [f"{project.env['UV_PROJECT_ENVIRONMENT']}/bin/python", "-m", "app.migrate", "upgrade"],
+        cwd=project.backend,
+        env=project.env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    with project.connect() as connection:
+        running = (
+            "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(61)'"
+            " AND state = 'active' AND datname = current_database()"
+        )
+        deadline = time.monotonic() + 30
+        while connection.execute(running).fetchone() != (1,):
+            assert time.monotonic() < deadline
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=10)
+        assert process.returncode == 130, output
+        assert "Interrupted" in output
+        assert connection.execute(running).fetchone() == (0,)
+    assert "1 revision pending" in project.just("db-current").ok().out

@@ -159,3 +159,12 @@ def test_a_rendered_project_passes_its_own_checks_and_tests(
     project = generate(**answers)
     project.just("lint").ok()
     assert "passed" in project.just("test", "-q").ok().text
+
+
+def test_two_checkouts_do_not_share_a_docker_volume(tmp_path: Path) -> None:
+    """Compose takes the folder's name when the file names no project."""
+    compose = yaml.safe_load(
+        (render(tmp_path / "x", dev_database="docker") / "compose.yaml").read_text()
+    )
+    assert "name" not in compose
+    assert compose["volumes"] == {"database": None}
