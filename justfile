@@ -61,6 +61,10 @@ test *arguments: setup
 test-faults *arguments: setup
     @.venv/bin/pytest -n 2 --dist worksteal -m faults {{ arguments }}
 
+# Time db-migrate and db-check beside plain Alembic, into benchmarks/results.md; --quick is a small run
+bench *arguments: setup
+    @uv run --quiet --no-project --with 'matplotlib>=3.10,<4' python -m benchmarks.run {{ arguments }}
+
 # Check format, style and types
 lint: setup
     @.venv/bin/ruff format --check .

@@ -135,9 +135,11 @@ def test_onto_a_revision_without_git(branches: tuple[Project, Path, list[Path]])
     git(project, "merge", "main")
     project.run("rm", "-rf", ".git").ok()
     project.just("db-rebase").refused("git")
-    project.just("db-rebase", revision(theirs)).ok()
+    project.just("db-rebase", "--onto", revision(theirs)).ok()
     assert_one_line(project, [theirs, *mine])
-    project.just("db-rebase", "nonsense").refused("nonsense", "db-history")
+    project.just("db-rebase", revision(theirs)).ok()
+    project.just("db-rebase", "--onto", "nonsense").refused("nonsense", "db-history")
+    assert project.just("db-rebase", "--on", "x", "y").code == 2
 
 
 def test_windows_line_endings_and_the_rest_of_the_file_stay(
@@ -171,7 +173,7 @@ def test_two_heads_on_main_itself_are_refused(branches: tuple[Project, Path, lis
     project.write(LATEST, revision(mine[1]) + "\n")
     commit(project, "Merge without looking")
     git(project, "branch", "--force", "main", "HEAD").ok()
-    project.just("db-rebase").refused("2 heads", "just db-rebase REVISION")
+    project.just("db-rebase").refused("2 heads", "just db-rebase --onto REVISION")
     project.just("db-rebase", revision(theirs)).ok()
     assert_one_line(project, [theirs, *mine])
 

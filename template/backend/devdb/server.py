@@ -42,10 +42,16 @@ def initialize(place: Place, settings: Settings, sync: bool = True) -> None:
     """Makes an empty cluster, whole or not at all.
 
     Raises:
-        DevelopmentDatabaseError: initdb failed.
+        DevelopmentDatabaseError: the folder can't be made, or initdb failed.
     """
     run = programs()
-    place.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        place.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise DevelopmentDatabaseError(
+            f"A database server has its files in {place.home}, which can't be made: "
+            f"{error.strerror}. Where nothing can be written, let one run: just start"
+        ) from None
     half_made = place.home / "data.new"
     _remove(half_made)
     if run.user is not None:

@@ -62,19 +62,6 @@ def database(server: Settings) -> Iterator[Settings]:
 
 
 @pytest.fixture
-def empty_database(server: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A database without tables, which the migrations of the test run on."""
-    name = f"test_{next(_numbers)}"
-    with connect_to_server(server) as connection, monkeypatch.context() as patch:
-        create_missing_database(connection, name)
-        patch.setenv("POSTGRES_DB", name)
-        get_settings.cache_clear()
-        yield
-        drop_database(connection, name)
-    get_settings.cache_clear()
-
-
-@pytest.fixture
 def client(database: Settings) -> Iterator[TestClient]:
     """An HTTP client of the API on the test's database."""
     with TestClient(create_app(database)) as client:

@@ -95,9 +95,26 @@ def sql() -> None:
     print(config.output_buffer.getvalue(), end="")
 
 
-def rebase(onto: str) -> None:
-    """Put the revisions of this branch after those of the base branch."""
+def check(json: bool) -> int:
+    """Tell whether the history can be trusted; 1 when it can't."""
+    from app.migrate.check import run_checks
+    from app.migrate.report import all_passed, as_json, lines, summary
+
+    results = []
+    output = sys.stdout
+    with redirect_stdout(sys.stderr):  # what models print when they are imported
+        for result in run_checks():
+            results.append(result)
+            if not json:
+                print(lines(result), file=output, flush=True)
+    print(as_json(results) if json else summary(results))
+    return 0 if all_passed(results) else 1
+
+
+def rebase(revision: str, onto: str) -> None:
+    """Put the revisions of this branch after those of the base branch, or after a revision."""
     revisions = read_revisions()
+    onto = onto or revision
     base = ancestors(revisions, onto) if onto else revisions_on_base() & revisions.keys()
     try:
         applied = set(applied_revisions())
@@ -105,7 +122,7 @@ def rebase(onto: str) -> None:
         print(f"Not checked against the development database: {error}", file=sys.stderr)
         applied = set()
     known = applied & revisions.keys()
-    done = {name for revision in known for name in ancestors(revisions, revision)}
+    done = {name for head in known for name in ancestors(revisions, head)}
     moves = plan_moves(revisions, base, done)
     newest = apply_moves(revisions, moves)
     for move in moves:
@@ -159,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = ArgumentParser(prog="python -m app.migrate", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(function: Callable[..., None]) -> ArgumentParser:
+    def add(function: Callable[..., int | None]) -> ArgumentParser:
         subparser = commands.add_parser(function.__name__, help=function.__doc__)
         subparser.set_defaults(function=function)
         return subparser
@@ -170,14 +187,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add(current)
     add(history)
     add(sql)
-    add(rebase).add_argument("onto", nargs="?", default="")
+    add(check).add_argument("--json", action="store_true")
+    where = add(rebase).add_mutually_exclusive_group()
+    where.add_argument("revision", nargs="?", default="")
+    where.add_argument("--onto", default="", metavar="REVISION")
     add(reset)
     add(model).add_argument("name")
 
     values = vars(parser.parse_args(arguments))
     function = values.pop("function")
     try:
-        function(**values)
+        code: int | None = function(**values)
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return 130
@@ -194,7 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Alembic loads revision files by running them: anything may come up.
         print(describe_error(error), file=sys.stderr)
     else:
-        return 0
+        return code or 0
     return 1
 
 

@@ -17,6 +17,14 @@ class StoppedError(CommandError):
     """Somebody pressed Ctrl-C, or the container is being stopped."""
 
 
+class FailedRevisionError(CommandError):
+    """A revision failed while it ran. `reason` says which and why, without what to do next."""
+
+    def __init__(self, reason: str, advice: str) -> None:
+        super().__init__(f"{reason}\n{advice}")
+        self.reason = reason
+
+
 @contextmanager
 def explained_errors(context: Any, progress: Progress) -> Iterator[None]:
     """Makes every failure inside a CommandError, which Alembic prints without a traceback.
@@ -40,7 +48,7 @@ def explained_errors(context: Any, progress: Progress) -> Iterator[None]:
                 f"The SQL of revision {progress.step.revision.revision} can't be shown without "
                 f"running it: {describe_error(error)}"
             ) from None
-        raise CommandError(_explain_failed_revision(error, progress)) from None
+        raise _failed_revision(error, progress) from None
 
 
 def describe_error(error: BaseException) -> str:
@@ -71,7 +79,7 @@ def _explain_command_error(message: str) -> str:
     return message
 
 
-def _explain_failed_revision(error: Exception, progress: Progress) -> str:
+def _failed_revision(error: Exception, progress: Progress) -> FailedRevisionError:
     assert progress.step is not None
     revision = progress.step.revision
     direction = "upgrade" if progress.step.is_upgrade else "downgrade"
@@ -84,11 +92,11 @@ def _explain_failed_revision(error: Exception, progress: Progress) -> str:
             lines.append(f"SQL: {error.statement.strip()}")
     else:
         lines.append(describe_error(error))
-    lines.append(
+    return FailedRevisionError(
+        "\n".join(lines),
         "Its transaction was rolled back, the revisions before it stay. "
-        f"Correct the file, then run: just db-{direction}"
+        f"Correct the file, then run: just db-{direction}",
     )
-    return "\n".join(lines)
 
 
 def _relative(path: str | None) -> str:

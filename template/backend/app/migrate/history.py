@@ -5,9 +5,11 @@ there, in git, and not in a deployment.
 """
 
 import ast
+import hashlib
 import re
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,10 @@ class Revision:
     path: Path
     revision: str
     parents: tuple[str, ...]
+    # Why there is no way back from it; empty when there is.
+    irreversible: str = ""
+    # The revisions in whose place it is, with the checksums of their files.
+    replaces: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_revisions() -> dict[str, Revision]:
@@ -53,10 +59,7 @@ def read_revision(path: Path) -> Revision:
         CommandError: the file is no Python, or lacks one of the two.
     """
     try:
-        values = _assignments(path.read_bytes())
-        down = values["down_revision"]
-        parents = (down,) if isinstance(down, str) else tuple(down or ())
-        return Revision(path, values["revision"], parents)
+        return parse_revision(path, path.read_bytes())
     except SyntaxError as error:
         raise CommandError(
             f"{_shown(path)}, line {error.lineno}: SyntaxError: {error.msg}"
@@ -67,12 +70,37 @@ def read_revision(path: Path) -> Revision:
         raise CommandError(f"{_shown(path)} sets no {error}: is it a migration?") from None
 
 
-def revision_of(source: str) -> str:
-    """The `revision` that a file's text sets; empty if it sets none."""
+def parse_revision(path: Path, source: bytes) -> Revision:
+    """What a revision file's content says.
+
+    Raises:
+        SyntaxError: it is no Python.
+        ValueError: one of the values is not a constant.
+        KeyError: it lacks `revision` or `down_revision`.
+    """
+    values = _assignments(source)
+    down = values["down_revision"]
+    parents = (down,) if isinstance(down, str) else tuple(down or ())
+    return Revision(
+        path,
+        values["revision"],
+        parents,
+        values.get("irreversible", ""),
+        values.get("replaces", {}),
+    )
+
+
+def revision_of(source: bytes) -> str:
+    """The `revision` that a file's content sets; empty if it sets none."""
     return str(_assignments(source).get("revision", ""))
 
 
-def _assignments(source: str | bytes) -> dict[str, Any]:
+def checksum(source: bytes) -> str:
+    """The checksum of a revision file's content, the same for every line ending."""
+    return hashlib.sha256(source.replace(b"\r\n", b"\n")).hexdigest()
+
+
+def _assignments(source: bytes) -> dict[str, Any]:
     values = {}
     for node in ast.parse(source).body:
         match node:
@@ -80,18 +108,18 @@ def _assignments(source: str | bytes) -> dict[str, Any]:
                 ast.Assign(targets=[ast.Name(id=name)], value=value)
                 | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
             ):
-                if name in {"revision", "down_revision"}:
+                if name in {"revision", "down_revision", "irreversible", "replaces"}:
                     values[name] = ast.literal_eval(value)
     return values
 
 
-def heads(revisions: dict[str, Revision]) -> list[str]:
+def heads(revisions: Mapping[str, Revision]) -> list[str]:
     """The revisions that no other one follows."""
     parents = {parent for revision in revisions.values() for parent in revision.parents}
     return sorted(revisions.keys() - parents)
 
 
-def ancestors(revisions: dict[str, Revision], revision: str) -> set[str]:
+def ancestors(revisions: Mapping[str, Revision], revision: str) -> set[str]:
     """A revision with all that come before it.
 
     Raises:

@@ -3,16 +3,13 @@
 Reading comes first, then the plan, then the writing: a refusal leaves every file as it is.
 """
 
-import subprocess
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from alembic.util import CommandError
 
-from app.core.config import BACKEND_DIR
+from app.migrate.git import base_branch, base_tips, git_or_none, is_replaying, revision_files_at
 from app.migrate.history import Revision, heads, reparented, revision_of, set_latest
-
-VERSIONS_IN_GIT = "alembic/versions"
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ def plan_moves(
     if len(base_heads) != 1:
         raise CommandError(
             f"The base branch itself has {len(base_heads)} heads: {', '.join(base_heads)}. "
-            "Rebase there first; or say what to follow with: just db-rebase REVISION"
+            "Rebase there first; or say what to follow with: just db-rebase --onto REVISION"
         )
     parent = base_heads[0]
     moves = []
@@ -98,28 +95,22 @@ def revisions_on_base() -> set[str]:
     Raises:
         CommandError: there is no such branch, or this is no git repository.
     """
-    _git("rev-parse", "--git-dir")
-    base = _git_or_none("config", "--get", "migrate.baseBranch") or "main"
-    current = _git_or_none("symbolic-ref", "--short", "HEAD")
-    in_progress = any(map(_commit_exists, ("REBASE_HEAD", "CHERRY_PICK_HEAD")))
-    if in_progress or current == base:
+    base = base_branch()
+    current = git_or_none("symbolic-ref", "--short", "HEAD")
+    if is_replaying() or current == base:
         return revisions_at("HEAD")
-    found = [name for name in (base, f"origin/{base}") if _commit_exists(name)]
-    if not found:
+    tips = base_tips(base)
+    if not tips:
         raise CommandError(
             f"There is no branch {base} to compare with. Name the base branch with: git config "
-            "migrate.baseBranch NAME; or the revision to follow with: just db-rebase REVISION"
+            "migrate.baseBranch NAME; or the revision to follow with: just db-rebase --onto REVISION"
         )
-    return {revision for name in found for revision in revisions_at(name)}
+    return {revision for tip in tips for revision in revisions_at(tip)}
 
 
 def revisions_at(commit: str) -> set[str]:
     """The revisions whose files a commit of git has."""
-    found = set()
-    for path in _git("ls-tree", "-r", "--name-only", commit, "--", VERSIONS_IN_GIT).splitlines():
-        if path.endswith(".py"):
-            found.add(revision_of(_git("show", f"{commit}:./{path}")))
-    return found
+    return {revision_of(source) for source in revision_files_at(commit).values()}
 
 
 def _in_order(revisions: list[Revision]) -> list[Revision]:
@@ -134,31 +125,3 @@ def _in_order(revisions: list[Revision]) -> list[Revision]:
         ordered.append(ready)
         placed.add(ready.revision)
     return ordered
-
-
-def _commit_exists(name: str) -> bool:
-    return _git_or_none("rev-parse", "--verify", "--quiet", name + "^{commit}") is not None
-
-
-def _git(*arguments: str) -> str:
-    answer = _run_git(*arguments)
-    if answer.returncode != 0:
-        raise CommandError(f"git {arguments[0]} failed: {answer.stderr.strip()}")
-    return answer.stdout
-
-
-def _git_or_none(*arguments: str) -> str | None:
-    answer = _run_git(*arguments)
-    return answer.stdout.strip() if answer.returncode == 0 else None
-
-
-def _run_git(*arguments: str) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            ["git", *arguments],  # noqa: S607 - git is where PATH says
-            cwd=BACKEND_DIR,
-            capture_output=True,
-            text=True,
-        )
-    except FileNotFoundError:
-        raise CommandError("git is not installed, or not on PATH.") from None

@@ -19,12 +19,20 @@ def load_models() -> ModuleType:
     Raises:
         CommandError: a module can't be imported, or a table's class is not in the registry.
     """
-    registry = _import("app.db.base")
-    registered = {value for value in vars(registry).values() if inspect.isclass(value)}
-    missing = [table for table in defined_tables() if table not in registered]
+    missing = unregistered_models()
     if missing:
-        raise CommandError("\n".join(map(_explain, missing)))
-    return registry
+        raise CommandError("\n".join(map(explain_unregistered, missing)))
+    return _import("app.db.base")
+
+
+def unregistered_models() -> list[type[SQLModel]]:
+    """The classes of tables that the registry does not import.
+
+    Raises:
+        CommandError: a module can't be imported.
+    """
+    registered = {v for v in vars(_import("app.db.base")).values() if inspect.isclass(v)}
+    return [table for table in defined_tables() if table not in registered]
 
 
 def defined_tables() -> Iterator[type[SQLModel]]:
@@ -46,7 +54,8 @@ def _import(name: str) -> ModuleType:
         raise CommandError(f"The models can't be imported: {describe_error(error)}") from None
 
 
-def _explain(table: type[SQLModel]) -> str:
+def explain_unregistered(table: type[SQLModel]) -> str:
+    """What is wrong, and on the next lines the one to add."""
     path = Path(inspect.getfile(table)).relative_to(BACKEND_DIR)
     return (
         f"{table.__name__} ({path}) is not registered: autogenerate would not see its table, or "

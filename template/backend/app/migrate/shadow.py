@@ -38,7 +38,8 @@ def database_for(config: Config) -> Iterator[Settings]:
         with shadow_database(get_settings()) as settings:
             yield settings
     else:
-        yield get_settings()
+        # A caller may name another one than the configured.
+        yield config.attributes.get("settings") or get_settings()
 
 
 @contextmanager
@@ -81,6 +82,27 @@ def _server(settings: Settings) -> Iterator[tuple[Settings, Connection]]:
         return
     with _throwaway(settings) as server, connect_to_server(server) as connection:
         yield server, connection
+
+
+@contextmanager
+def one_server() -> Iterator[None]:
+    """One throwaway server for the whole block, in place of a configured one that is not running.
+
+    Raises:
+        CommandError: the configured one runs and refuses the connection.
+    """
+    with _server(get_settings()) as (server, _):
+        replaced = {name: os.environ.get(name) for name in _overrides(server)}
+        os.environ.update(_overrides(server))
+        get_settings.cache_clear()
+        try:
+            yield
+        finally:
+            for name, value in replaced.items():
+                os.environ.pop(name)
+                if value is not None:
+                    os.environ[name] = value
+            get_settings.cache_clear()
 
 
 @contextmanager

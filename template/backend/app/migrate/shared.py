@@ -1,0 +1,107 @@
+"""Revisions that the base branch in git has are shared: they stay as they are there."""
+
+import shlex
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from alembic.util import CommandError
+
+from app.migrate.git import base_branch, base_tips, commit_exists, git_or_none, revision_files_at
+from app.migrate.history import Revision, checksum, parse_revision
+from app.migrate.report import Finding
+
+
+@dataclass(frozen=True)
+class SharedFiles:
+    """The revision files that the work tree has from a branch."""
+
+    branch: str
+    commit: str
+    files: dict[str, bytes]
+
+
+def shared_files() -> list[SharedFiles]:
+    """What the work tree has from the base branch, here and at origin.
+
+    That is their newest common commit: what the branch got since then is not here yet. The other
+    side of a merge in progress is here.
+
+    Raises:
+        CommandError: there is nothing to compare with; says why.
+    """
+    branch = base_branch()
+    if not commit_exists("HEAD"):
+        raise CommandError("There is no commit yet.")
+    tips = base_tips(branch)
+    if not tips:
+        raise CommandError(
+            f"There is no branch {branch} to compare with: fetch it, or name the base branch with "
+            "git config migrate.baseBranch NAME"
+        )
+    if len(tips) > 1 and git_or_none("merge-base", "--is-ancestor", tips[1], tips[0]) is not None:
+        tips = tips[:1]  # the branch here only lags behind origin's
+    here = ["HEAD", *(["MERGE_HEAD"] if commit_exists("MERGE_HEAD") else [])]
+    common = {tip: git_or_none("merge-base", tip, *here) for tip in tips}
+    found = [SharedFiles(t, c[:12], revision_files_at(c)) for t, c in common.items() if c]
+    if not found:
+        raise CommandError(f"There is no common commit with {' or '.join(tips)}.")
+    return found
+
+
+def changed_revisions(
+    shared: SharedFiles, work: Mapping[str, Revision], sources: Collection[bytes], prefix: str
+) -> list[Finding]:
+    """The shared revisions that are edited, re-parented or deleted in the work tree.
+
+    A file may get another name, and line endings don't count. A squash may take the place of
+    revisions that it names with their checksums.
+
+    Args:
+        work: The work tree's revisions.
+        sources: The contents of their files, with LF line endings.
+        prefix: The backend folder's place in the repository.
+    """
+    unchanged = set(sources)
+    replaced = {item for revision in work.values() for item in revision.replaces.items()}
+    findings = []
+    for path, content in shared.files.items():
+        source = content.replace(b"\r\n", b"\n")
+        if source in unchanged:
+            continue
+        there = _read(Path(path), source)
+        if there is None or (there.revision, checksum(source)) in replaced:
+            continue
+        here = work.get(there.revision)
+        place = shlex.quote(f":/{prefix}{path}")
+        fix = f"Restore it with: git checkout {shared.commit} -- {place}"
+        if here is not None and here.path.name != there.path.name:
+            fix += f"\nThen delete {here.path.name}."
+        findings.append(Finding(_describe(there, here, shared.branch), fix))
+    return findings
+
+
+def _read(path: Path, source: bytes) -> Revision | None:
+    with suppress(SyntaxError, ValueError, KeyError):  # what is broken there may be mended here
+        return parse_revision(path, source)
+    return None
+
+
+def _describe(there: Revision, here: Revision | None, branch: str) -> str:
+    name = f"{(here or there).path.name}: revision {there.revision}, which {branch} has,"
+    if here is None:
+        return f"{name} was deleted. A database that applied it can't be upgraded without it."
+    if here.parents != there.parents:
+        return (
+            f"{name} follows {_names(here.parents)} here and {_names(there.parents)} there. "
+            "A database in between would skip a revision, or run one twice."
+        )
+    return (
+        f"{name} was edited. A database that applied it will never get the change, which belongs "
+        "in a new revision."
+    )
+
+
+def _names(parents: tuple[str, ...]) -> str:
+    return " and ".join(parents) or "nothing"
