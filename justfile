@@ -65,6 +65,10 @@ test-faults *arguments: setup
 bench *arguments: setup
     @uv run --quiet --no-project --with 'matplotlib>=3.10,<4' python -m benchmarks.run {{ arguments }}
 
+# Write docs/schema-changes.md of the generated project from what the tests see
+document-changes: setup
+    @DOCUMENT_CHANGES=1 .venv/bin/pytest -q -m "not faults" tests/test_changes.py
+
 # Check format, style and types
 lint: setup
     @.venv/bin/ruff format --check .

@@ -147,6 +147,11 @@ def build(base: Path, template: Path, env: dict[str, str], tables: int, revision
         environment.read_text()
         .replace("target_metadata = None", "from app.db.base import metadata as target_metadata")
         .replace(
+            "target_metadata=target_metadata",
+            "target_metadata=target_metadata, "
+            "include_name=lambda name, kind, parents: name != 'migration_ledger'",
+        )
+        .replace(
             "config = context.config\n",
             "config = context.config\n"
             "from app.core.config import get_settings\n"

@@ -200,7 +200,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     project.just("start", POSTGRES_PORT=port).ok()
     password = (project.path / "secrets" / "postgres_password.txt").read_text().strip()
     # The shared server holds nothing of value; the tests of durability run servers of their own.
-    for setting in ("fsync = off", "synchronous_commit = off", "full_page_writes = off"):
+    settings = ("fsync = off", "synchronous_commit = off", "full_page_writes = off")
+    for setting in (*settings, "autovacuum = off"):
         project.just("db-shell", "-qc", f"ALTER SYSTEM SET {setting}", POSTGRES_PORT=port).ok()
     project.just("db-shell", "-qc", "SELECT pg_reload_conf()", POSTGRES_PORT=port).ok()
     config.stash[_shared_key] = {

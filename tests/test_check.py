@@ -165,7 +165,8 @@ def test_a_wrong_or_missing_password_is_told_once(project: Project) -> None:
 def test_a_development_database_that_is_not_in_the_history(project: Project) -> None:
     with project.connect() as connection:
         connection.execute("UPDATE alembic_version SET version_num = 'feedfeedfeed'")
-    assert_fails(project, "database", "feedfeedfeed, which has no file", "git", "just db-reset")
+    checked = project.just("db-check").ok()
+    assert "skipped database   it is at feedfeedfeed, which is not on this branch" in checked.out
 
 
 @pytest.mark.parametrize("how", ["merge", "rebase", "cherry-pick"])
@@ -406,7 +407,7 @@ def test_a_downgrade_that_fails(project: Project) -> None:
 
 def test_a_downgrade_that_leaves_something_behind(project: Project) -> None:
     add_revision(project, "dddd", "cccc", down="SELECT 1")
-    assert_fails(project, "replay", "At base there still is: CREATE FUNCTION public.f_dddd()")
+    assert_fails(project, "replay", "At base there still is: CREATE FUNCTION f_dddd()")
 
 
 def irreversible(path: Path) -> None:
@@ -433,7 +434,7 @@ def test_a_schema_that_is_another_one_afterwards(project: Project) -> None:
     function = "CREATE OR REPLACE FUNCTION f_dddd() RETURNS int LANGUAGE sql"
     up = f"DO $$ BEGIN IF f_dddd() = 1 THEN {function} RETURN 2; END IF; END $$"
     add_revision(project, "eeee", "dddd", up=up, down=f"{function} RETURN 3")
-    assert_fails(project, "replay", "-    RETURN 2;", "+    RETURN 3;", "undo")
+    assert_fails(project, "replay", "-     RETURN 3", "+     RETURN 2", "undo")
 
 
 def test_a_history_that_can_not_be_applied(project: Project) -> None:

@@ -112,7 +112,7 @@ def test_the_justfile_is_formatted_and_every_recipe_documented(rendered: Path) -
     listed = [
         line for line in done.stdout.splitlines() if line.startswith("    ") and "[" not in line[:5]
     ]
-    assert len(listed) == 20
+    assert len(listed) == 22
     assert all(" # " in line for line in listed), done.stdout
 
 
@@ -142,7 +142,7 @@ def test_the_initial_revision_equals_the_models(
         rows = connection.execute(
             "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
         ).fetchall()
-    expected = {"alembic_version", "roles", "user_roles", "users"}
+    expected = {"alembic_version", "migration_ledger", "roles", "user_roles", "users"}
     assert {name for (name,) in rows} == expected | ({"llm_settings"} if llm_settings else set())
     project.just("db-downgrade", "base").ok()
     project.just("db-upgrade").ok()

@@ -111,6 +111,19 @@ def test_two_at_once_build_one_shadow(project: Project) -> None:
     assert len(databases(project)) == 1
 
 
+def test_waiting_for_another_command_ends(project: Project) -> None:
+    code = (
+        "from app.migrate import cli, shadow; shadow.LOCK_TIMEOUT_S = 0.3;"
+        " raise SystemExit(cli.main(['migrate']))"
+    )
+    with project.connect(dbname="postgres") as connection:
+        connection.execute(
+            "SELECT pg_advisory_lock(hashtext(%s))", [f"{project.env['POSTGRES_DB']}_shadow_"]
+        )
+        project.python(code).refused("Another command has been using the shadow database for 0.3 s")
+    assert "Nothing to do" in project.python(code).ok().out
+
+
 def test_a_history_that_fails_is_explained_and_leaves_no_database(project: Project) -> None:
     project.alembic("revision", "-m", "broken").ok()
     (path,) = project.versions.glob("*broken*")

@@ -31,15 +31,19 @@ def commit(repository: Path, message: str) -> None:
 def template(tmp_path: Path) -> Path:
     """A repository of its own that holds the working tree, tagged v0.1.0."""
     clone = tmp_path / "template"
-    tracked = git(REPOSITORY, "ls-files", "--cached", "--others", "--exclude-standard").splitlines()
-    for name in tracked:
-        if (REPOSITORY / name).exists():
-            (clone / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(REPOSITORY / name, clone / name)
+    copy_working_tree(clone)
     git(clone, "init", "--quiet", "--initial-branch=main")
     commit(clone, "Release v0.1.0")
     git(clone, "tag", "v0.1.0")
     return clone
+
+
+def copy_working_tree(destination: Path) -> None:
+    tracked = git(REPOSITORY, "ls-files", "--cached", "--others", "--exclude-standard").splitlines()
+    for name in tracked:
+        if (REPOSITORY / name).exists():
+            (destination / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(REPOSITORY / name, destination / name)
 
 
 def release_with_a_column(template: Path) -> None:
@@ -58,6 +62,56 @@ def release_with_a_column(template: Path) -> None:
     )
     commit(template, "Release v0.2.0")
     git(template, "tag", "v0.2.0")
+
+
+def release_commit(version: str) -> str:
+    """The commit of a release: its tag's, or where tags are missing, the one that says so."""
+    if git(REPOSITORY, "tag", "--list", version).strip():
+        return git(REPOSITORY, "rev-parse", f"{version}^{{commit}}").strip()
+    found = git(REPOSITORY, "log", "--format=%H", f"--grep=^Release {version}$").split()
+    assert found, f"{version} is not in this repository's history"
+    return found[0]
+
+
+@pytest.fixture
+def released(tmp_path: Path) -> Path:
+    """A repository with release 0.1.0 as it was, and the working tree as a later release."""
+    clone = tmp_path / "released"
+    git(tmp_path, "clone", "--quiet", "--no-tags", str(REPOSITORY), str(clone))
+    git(clone, "checkout", "--quiet", "--detach", release_commit("v0.1.0"))
+    git(clone, "tag", "v0.1.0")
+    for path in clone.iterdir():
+        if path.name != ".git":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    copy_working_tree(clone)
+    commit(clone, "The working tree")
+    git(clone, "tag", "v999.0.0")
+    return clone
+
+
+def test_a_project_from_0_1_0_updates_with_its_database(
+    generate: Callable[..., Project], released: Path
+) -> None:
+    """Its revisions were applied without a ledger, and rows are there."""
+    project = generate()
+    make_living(project, released)
+    with project.connect() as connection:
+        connection.execute("INSERT INTO widget (name) VALUES ('kept')")
+    before = contents(project.versions)
+    update(project)
+    assert contents(project.versions) == before
+    project.just("db-upgrade").ok()
+    checked = project.just("db-check").ok()
+    assert "1 skipped" in checked.out or "7 passed" in checked.out
+    assert "Nothing to do" in project.just("db-migrate").ok().out
+    with project.connect() as connection:
+        rows = connection.execute("SELECT action FROM migration_ledger ORDER BY id").fetchall()
+        assert rows == [("adopt",), ("adopt",)]
+        assert connection.execute("SELECT name FROM widget").fetchone() == ("kept",)
+    project.just("lint").ok()
+    assert "passed" in project.just("test", "-q").ok().text
+    project.just("db-downgrade", "base").ok()
+    project.just("db-upgrade").ok()
 
 
 def make_living(project: Project, template: Path) -> None:

@@ -1,14 +1,21 @@
 """Wires Alembic to this project. What happens when is explained in docs/database.md."""
 
+from functools import partial
 from typing import Any
 
 import alembic_postgresql_enum  # noqa: F401 - autogenerate sees enums; revisions may change them
 from alembic import context
 
+from app.migrate import defaults
 from app.migrate.autogenerate import finish_revision, render_item
+from app.migrate.compare import begin_comparison, is_compared
+from app.migrate.config import changes_database
 from app.migrate.connection import connect
 from app.migrate.errors import explained_errors
-from app.migrate.metadata import target_metadata
+from app.migrate.history import load_scripts
+from app.migrate.integrity import verify_applied
+from app.migrate.ledger import CREATE_LEDGER, recorder
+from app.migrate.metadata import compares_models, target_metadata
 from app.migrate.progress import Progress
 from app.migrate.shadow import database_for
 
@@ -19,10 +26,13 @@ with explained_errors(context, progress):
         "target_metadata": target_metadata(context.config),
         "autogenerate_plugins": [
             "alembic.autogenerate.*",
+            "~alembic.autogenerate.defaults",
+            defaults.NAME,
             "alembic.ext.checkconstraint_byname",
         ],
-        "compare_server_default": True,
+        "include_name": partial(is_compared, context.config),
         "include_schemas": True,
+        "on_version_apply": recorder(progress),
         "process_revision_directives": finish_revision,
         "render_item": render_item,
         "transaction_per_migration": True,
@@ -35,9 +45,17 @@ with explained_errors(context, progress):
             **options,
         )
         with context.begin_transaction(), progress:
+            context.execute(CREATE_LEDGER)
             context.run_migrations()
     else:
         with database_for(context.config) as settings, connect(settings) as connection, progress:
+            if changes_database(context.config):
+                verify_applied(connection)
+            load_scripts(context.script)
+            if compares_models(context.config):
+                context.config.attributes["comparison"] = begin_comparison(
+                    context.config, settings, connection, options["target_metadata"]
+                )
             context.configure(connection=connection, **options)
             with context.begin_transaction():
                 context.run_migrations()

@@ -3,14 +3,13 @@
 import os
 import signal
 import subprocess
-import tempfile
 
 import psycopg
 from alembic.util import CommandError
 
 from app.core.config import Settings, get_settings
 from app.migrate.connection import explain_connection_failure
-from app.migrate.databases import connect_to_server
+from app.migrate.databases import connect_to_server, connection_file
 from devdb.binaries import bin_dir
 
 
@@ -36,19 +35,7 @@ def psql(*arguments: str) -> int:
     settings = get_settings()
     _connect(settings).close()
     program = bin_dir() / "psql"
-    password = settings.postgres_password.get_secret_value()
-    # A password file: everybody on the machine may see arguments, and some see environments.
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8") as password_file:
-        escaped = password.replace("\\", "\\\\").replace(":", "\\:")
-        password_file.write(f"*:*:*:*:{escaped}\n")
-        password_file.flush()
-        conninfo = psycopg.conninfo.make_conninfo(
-            host=settings.postgres_host,
-            port=settings.postgres_port,
-            user=settings.postgres_user,
-            dbname=settings.postgres_db,
-            passfile=password_file.name,
-        )
+    with connection_file(settings) as conninfo:
         # Ctrl-C cancels a query in psql; here it would end us and leave psql behind.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         # PGPASSWORD and its like would win over the password file.

@@ -4,7 +4,7 @@ import os
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from io import StringIO
 from pathlib import Path
 
@@ -15,34 +15,46 @@ from alembic.util import CommandError
 
 from app.core.config import PROJECT_DIR, ConfigurationError, get_settings
 from app.migrate import scaffold
+from app.migrate.compare import Comparison, describe
 from app.migrate.config import alembic_config, script_directory
 from app.migrate.connection import explain_connection_failure
 from app.migrate.databases import connect_to_server, create_missing_database, drop_database
 from app.migrate.errors import StoppedError, describe_error
-from app.migrate.history import ancestors, read_revisions, refuse_several_heads
+from app.migrate.history import ancestors, one_writer, read_revisions, refuse_several_heads
+from app.migrate.proof import prove
 from app.migrate.rebase import apply_moves, plan_moves, revisions_on_base
+from app.migrate.repair import repair_revision
+from app.migrate.shadow_server import one_server
+from app.migrate.squash import squash_history
 from app.migrate.status import applied_revisions, describe_place, pending_revisions
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
-def migrate(message: str) -> None:
+def migrate(message: list[str], rename: list[str], drop: list[str]) -> None:
     """Write a revision that leads from the history to the models."""
     refuse_several_heads(read_revisions())
-    config = alembic_config(command.revision, autogenerate=True)
-    with redirect_stdout(StringIO()):  # Alembic's notes about files and hooks
-        written = command.revision(config, message=message.strip() or None, autogenerate=True)
-    if not isinstance(written, Script):
-        print("Nothing to do: the models equal the history.")
-        return
-    print(f"Wrote {_shown(written.path)}")
+    words = " ".join(message).removeprefix("message=").strip()
+    config = alembic_config(command.revision, autogenerate=True, rename=rename, drop=drop)
+    with one_server():
+        with redirect_stdout(StringIO()):  # Alembic's notes about files and hooks
+            written = command.revision(config, message=words or None, autogenerate=True)
+        if not isinstance(written, Script):
+            print("Nothing to do: the models equal the history.")
+            return
+        print(f"Wrote {_shown(written.path)}")
+        comparison: Comparison = config.attributes["comparison"]
+        if comparison.left:
+            raise CommandError(
+                "Fill in what is marked in it, then run: just db-check\n"
+                + "\n".join([describe(comparison.left), *comparison.reasons])
+            )
+        prove(written.revision, comparison)
     print("Review it, then apply it with: just db-upgrade")
 
 
 def upgrade(target: str) -> None:
     """Apply revisions up to a target."""
-    if target in ("", "head"):
-        refuse_several_heads(read_revisions())
     before = applied_revisions()
     command.upgrade(alembic_config(command.upgrade), target or "head")
     _report_move(before, "Nothing to apply")
@@ -92,7 +104,10 @@ def sql() -> None:
     # Printed only when it is whole.
     config.output_buffer = StringIO()
     command.upgrade(config, f"{start}:heads" if start else "heads", sql=True)
-    print(config.output_buffer.getvalue(), end="")
+    printed = config.output_buffer.getvalue()
+    # It is there after a downgrade to base, and Alembic would create it again.
+    first, again = "CREATE TABLE alembic_version (", "CREATE TABLE IF NOT EXISTS alembic_version ("
+    print(printed.replace(first, again), end="")
 
 
 def check(json: bool) -> int:
@@ -129,7 +144,7 @@ def rebase(revision: str, onto: str) -> None:
         print(f"{_shown(move.revision.path)} follows {move.parent} now.")
     print(f"The newest revision is {newest}.")
     if moves:
-        print("Review the change, then check it with: just db-migrate")
+        print("Review the change, then check it with: just db-check")
 
 
 def reset() -> None:
@@ -164,6 +179,18 @@ def _typed(database: str) -> str:
         return ""
 
 
+def repair(revision: str, note: str) -> None:
+    """Accept that an applied revision's file is not what was applied."""
+    print(repair_revision(revision, note))
+
+
+def squash(target: str) -> None:
+    """Put one first revision in place of the history so far."""
+    path, count = squash_history(target)
+    print(f"Wrote {_shown(path)} in place of {count} files.")
+    print("Review it, then commit it. A database that is not there yet needs the release before.")
+
+
 def model(name: str) -> None:
     """Write a model's file and its two registration lines."""
     for path in scaffold.add_model(name):
@@ -181,7 +208,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         subparser.set_defaults(function=function)
         return subparser
 
-    add(migrate).add_argument("message")
+    migrating = add(migrate)
+    migrating.add_argument("message", nargs="*")
+    migrating.add_argument("--rename", action="append", default=[], metavar="OLD:NEW")
+    migrating.add_argument("--drop", action="append", default=[], metavar="OLD")
     add(upgrade).add_argument("target", nargs="?", default="head")
     add(downgrade).add_argument("target", nargs="?", default="-1")
     add(current)
@@ -192,12 +222,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     where.add_argument("revision", nargs="?", default="")
     where.add_argument("--onto", default="", metavar="REVISION")
     add(reset)
+    repairing = add(repair)
+    repairing.add_argument("revision")
+    repairing.add_argument("--note", default="", help="why, for the ledger")
+    add(squash).add_argument("target", nargs="?", default="")
     add(model).add_argument("name")
 
     values = vars(parser.parse_args(arguments))
     function = values.pop("function")
     try:
-        code: int | None = function(**values)
+        with one_writer() if function in {migrate, rebase, squash} else nullcontext():
+            code: int | None = function(**values)
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return 130

@@ -8,6 +8,8 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from app.core.config import BACKEND_DIR
+from app.migrate import hooks  # noqa: F401 - registers what alembic.ini names
+from app.migrate.history import load_scripts
 
 
 def alembic_config(command: Callable[..., Any], **options: Any) -> Config:
@@ -29,8 +31,19 @@ def alembic_config(command: Callable[..., Any], **options: Any) -> Config:
 
 
 def script_directory() -> ScriptDirectory:
-    """The revision files."""
-    return ScriptDirectory.from_config(alembic_config(script_directory))
+    """The revision files.
+
+    Raises:
+        CommandError: one is missing that another one follows.
+    """
+    scripts = ScriptDirectory.from_config(alembic_config(script_directory))
+    load_scripts(scripts)
+    return scripts
+
+
+def changes_database(config: Config) -> bool:
+    """Whether the running command moves the database to another revision."""
+    return running_command(config) in {"downgrade", "stamp", "upgrade"}
 
 
 def running_command(config: Config | None) -> str:

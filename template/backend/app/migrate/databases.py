@@ -1,7 +1,12 @@
-"""Creates and drops whole databases on the configured server."""
+"""Reaches the configured server, and creates and drops whole databases on it."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psycopg
 from psycopg import Connection
+from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
 from app.core.config import Settings
@@ -26,6 +31,23 @@ def connect_to_server(settings: Settings, database: str = "postgres") -> Connect
     )
 
 
+@contextmanager
+def connection_file(settings: Settings) -> Iterator[str]:
+    """libpq's way to the database, with the password in a file: others may see arguments."""
+    password = settings.postgres_password.get_secret_value()
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8") as password_file:
+        escaped = password.replace("\\", "\\\\").replace(":", "\\:")
+        password_file.write(f"*:*:*:*:{escaped}\n")
+        password_file.flush()
+        yield make_conninfo(
+            host=settings.postgres_host,
+            port=settings.postgres_port,
+            user=settings.postgres_user,
+            dbname=settings.postgres_db,
+            passfile=password_file.name,
+        )
+
+
 def create_missing_database(server: Connection, name: str) -> bool:
     """Creates a database and tells whether it had to."""
     if server.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
@@ -37,9 +59,7 @@ def create_missing_database(server: Connection, name: str) -> bool:
 def clone_database(server: Connection, template: str, name: str) -> None:
     """Copies a database that nobody is connected to."""
     server.execute(
-        SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy").format(
-            Identifier(name), Identifier(template)
-        )
+        SQL("CREATE DATABASE {} TEMPLATE {}").format(Identifier(name), Identifier(template))
     )
 
 

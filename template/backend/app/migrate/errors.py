@@ -10,6 +10,7 @@ from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
 from app.core.config import BACKEND_DIR, ConfigurationError
+from app.migrate.history import explain_several_heads, heads, read_revisions
 from app.migrate.progress import Progress
 
 
@@ -72,6 +73,8 @@ def _explain_command_error(message: str) -> str:
             "database that is at this revision, its file is on another branch or was deleted: "
             "get it from git, or start over without the rows: just db-reset"
         )
+    if message.startswith("Multiple head revisions are present"):
+        return explain_several_heads(heads(read_revisions()))
     if message.startswith("Relative revision -"):
         return "There are not that many revisions to roll back: see just db-history"
     if message.startswith("Relative revision +"):

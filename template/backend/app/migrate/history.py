@@ -5,14 +5,18 @@ there, in git, and not in a deployment.
 """
 
 import ast
+import fcntl
 import hashlib
+import os
 import re
-import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
 from app.core.config import BACKEND_DIR
@@ -53,7 +57,7 @@ def read_revisions() -> dict[str, Revision]:
 
 
 def read_revision(path: Path) -> Revision:
-    """Reads `revision` and `down_revision` of one file.
+    """Reads `revision`, `down_revision` and `replaces` of one file.
 
     Raises:
         CommandError: the file is no Python, or lacks one of the two.
@@ -141,14 +145,61 @@ def refuse_several_heads(revisions: dict[str, Revision]) -> None:
     """Refuses a history that has branched.
 
     Raises:
-        CommandError: names the heads and the way back to one line.
+        CommandError: names the heads and the way back to one line, or a file that is missing.
     """
+    refuse_gaps(revisions)
     found = heads(revisions)
     if len(found) > 1:
-        raise CommandError(
-            f"The history has {len(found)} heads: {', '.join(found)}. Two branches added revisions "
-            "side by side. Put yours after the others with: just db-rebase"
-        )
+        raise CommandError(explain_several_heads(found))
+
+
+def explain_several_heads(found: list[str]) -> str:
+    """What it means that the history has branched, and the way back to one line."""
+    return (
+        f"The history has {len(found)} heads: {', '.join(found)}. Two branches added revisions "
+        "side by side. Put yours after the others with: just db-rebase"
+    )
+
+
+def refuse_gaps(revisions: dict[str, Revision]) -> None:
+    """Refuses a history in which a revision follows one that has no file.
+
+    Raises:
+        CommandError: names both.
+    """
+    for revision in revisions.values():
+        missing = [parent for parent in revision.parents if parent not in revisions]
+        if missing:
+            raise CommandError(
+                f"{_shown(revision.path)} follows {', '.join(missing)}, which has no file: it is "
+                "on another branch or was deleted. Get it from git."
+            )
+
+
+def load_scripts(scripts: ScriptDirectory) -> None:
+    """Lets Alembic load the revision files.
+
+    Raises:
+        CommandError: one is missing that another one follows.
+    """
+    with catch_warnings():
+        simplefilter("ignore")  # Alembic's, of what is an error right after
+        try:
+            scripts.get_heads()
+        except KeyError:
+            refuse_gaps(read_revisions())
+            raise
+
+
+@contextmanager
+def one_writer() -> Iterator[None]:
+    """Waits for other commands that write revisions; the kernel frees the lock, however they end."""
+    folder = os.open(LATEST.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def set_latest(revision: str) -> None:
@@ -175,12 +226,3 @@ def reparented(source: bytes, old: str, new: str) -> bytes:
 
 def _shown(path: Path) -> str:
     return str(path.relative_to(BACKEND_DIR.parent))
-
-
-def main() -> None:
-    """Alembic's post-write hook: records the revision of the file that was just written."""
-    set_latest(read_revision(Path(sys.argv[1])).revision)
-
-
-if __name__ == "__main__":
-    main()

@@ -3,7 +3,7 @@
 from alembic.config import Config
 from sqlalchemy import MetaData
 
-from app.db.naming import NAMING_CONVENTION
+from app.db.naming import REVISIONS_CONVENTION
 from app.migrate.config import running_command
 
 # These never look at the models, whose import takes about half of an upgrade's time.
@@ -22,7 +22,7 @@ def target_metadata(config: Config) -> MetaData:
         CommandError: a model can't be imported, or is not registered.
     """
     if not compares_models(config):
-        return MetaData(naming_convention=NAMING_CONVENTION)
+        return MetaData(naming_convention=REVISIONS_CONVENTION)
     # Imported here: commands without models should not wait for SQLModel.
     from app.migrate.registry import load_models
 

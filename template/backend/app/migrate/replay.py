@@ -3,34 +3,24 @@
 Building the shadow database was the first way up. What came out is remembered with it.
 """
 
-import os
-import re
-import subprocess
-import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr
-from difflib import unified_diff
 from io import StringIO
 from typing import Any
 
 from alembic import command
-from alembic.util import CommandError
 from psycopg import Connection
-from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier, Literal
 
 from app.core.config import Settings, get_settings
 from app.migrate.config import alembic_config
-from app.migrate.databases import (
-    clone_database,
-    connect_to_server,
-    create_missing_database,
-    drop_database,
-)
+from app.migrate.databases import connect_to_server
+from app.migrate.drift import differences
+from app.migrate.dump import Schema, read_schema
 from app.migrate.errors import FailedRevisionError
 from app.migrate.history import Revision
 from app.migrate.report import Finding, Outcome, failed, passed
-from app.migrate.shadow import CHECKSUM_LENGTH, shadow_database
+from app.migrate.shadow import shadow_database, temporary_database
 
 MAX_SHOWN = 20
 FIX = (
@@ -51,18 +41,10 @@ def replay_history(revisions: Mapping[str, Revision], head: str) -> Outcome:
         remembered = _comment(server, shadow.postgres_db)
         if remembered:
             return passed(f"{remembered}; unchanged since")
-        # The prefix makes the next build of a shadow remove it after a crash.
-        name = f"{shadow.postgres_db[:-CHECKSUM_LENGTH]}replay"
-        try:
-            drop_database(server, name)
-            create_missing_database(server, name)
-            copy = shadow.model_copy(update={"postgres_db": name})
-            empty = dump_schema(copy)
-            drop_database(server, name)
-            clone_database(server, shadow.postgres_db, name)
-            outcome = _go_down_and_up(copy, floor(revisions, head), empty)
-        finally:
-            drop_database(server, name)
+        with temporary_database(shadow, "copy") as empty:
+            nothing = read_schema(empty)
+        with temporary_database(shadow, "copy", template=shadow.postgres_db) as copy:
+            outcome = _go_down_and_up(copy, floor(revisions, head), nothing)
         if outcome.outcome == "passed":
             _set_comment(server, shadow.postgres_db, outcome.detail)
         return outcome
@@ -76,11 +58,11 @@ def floor(revisions: Mapping[str, Revision], head: str) -> Revision | None:
     return revisions[name] if name else None
 
 
-def _go_down_and_up(copy: Settings, last: Revision | None, empty: list[str]) -> Outcome:
-    before = dump_schema(copy)
+def _go_down_and_up(copy: Settings, last: Revision | None, nothing: Schema) -> Outcome:
+    before = read_schema(copy)
     try:
         _run(command.downgrade, copy, last.revision if last else "base")
-        left = [] if last else left_behind(dump_schema(copy), empty)
+        left = [] if last else sorted(read_schema(copy).keys() - nothing.keys())
         if left:
             return failed(
                 "the way down leaves something behind",
@@ -89,63 +71,16 @@ def _go_down_and_up(copy: Settings, last: Revision | None, empty: list[str]) -> 
         _run(command.upgrade, copy, "head")
     except FailedRevisionError as error:
         return failed("not every revision goes down and up again", [Finding(error.reason, FIX)])
-    difference = [*unified_diff(before, dump_schema(copy), n=0, lineterm="")][2:]
-    changes = [line for line in difference if not line.startswith("@@")]
-    if changes:
-        shown = "\n".join(changes[:MAX_SHOWN])
-        message = f"Down and up again, the schema is another one:\n{shown}"
+    found = differences(read_schema(copy), before)
+    if found:
+        shown = "\n".join(map(str, found[:MAX_SHOWN]))
+        message = f"Down and up again, the schema is not what it was (+):\n{shown}"
         return failed("the way down does not undo the way up", [Finding(message, UNDO)])
     if last:
         return passed(
             f"down to {last.revision} and up again; it has no way back: {last.irreversible}"
         )
     return passed("every revision goes down and up again")
-
-
-def left_behind(dump: list[str], empty: list[str]) -> list[str]:
-    """The beginnings of a dump's statements that an empty database's dump has not."""
-    new = [line for line in dump if line not in set(empty)]
-    return [line.rstrip("(;, ") for line in new if re.match(r"[A-Z]+ ", line)]
-
-
-def dump_schema(settings: Settings) -> list[str]:
-    """The lines of pg_dump that say what a database has, without the record of its revision.
-
-    Raises:
-        CommandError: pg_dump is missing, or failed.
-    """
-    # Imported here: the production image has no development database.
-    from devdb.binaries import bin_dir
-
-    password = settings.postgres_password.get_secret_value()
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8") as password_file:
-        escaped = password.replace("\\", "\\\\").replace(":", "\\:")
-        password_file.write(f"*:*:*:*:{escaped}\n")
-        password_file.flush()
-        conninfo = make_conninfo(
-            host=settings.postgres_host,
-            port=settings.postgres_port,
-            user=settings.postgres_user,
-            dbname=settings.postgres_db,
-            passfile=password_file.name,
-        )
-        done = subprocess.run(
-            [
-                bin_dir() / "pg_dump",
-                "--schema-only",
-                "--no-owner",
-                "--no-privileges",
-                "--exclude-table=alembic_version",
-                conninfo,
-            ],
-            env={name: value for name, value in os.environ.items() if not name.startswith("PG")},
-            capture_output=True,
-            text=True,
-        )
-    if done.returncode != 0:
-        raise CommandError(f"pg_dump failed: {done.stderr.strip()}")
-    noise = ("--", "SET ", "SELECT pg_catalog.set_config(", "\\restrict ", "\\unrestrict ")
-    return [line for line in done.stdout.splitlines() if line and not line.startswith(noise)]
 
 
 def _run(alembic: Callable[..., None], database: Settings, target: str) -> None:

@@ -6,7 +6,6 @@ of the history and kept on the server under a name that holds the checksum.
 
 import hashlib
 import os
-import secrets
 import subprocess
 import sys
 import time
@@ -18,40 +17,83 @@ from alembic.config import Config
 from alembic.util import CommandError
 from psycopg import Connection
 from psycopg.sql import SQL, Identifier
-from pydantic import SecretStr
 
 from app.core.config import BACKEND_DIR, Settings, get_settings
-from app.migrate.connection import explain_connection_failure
-from app.migrate.databases import connect_to_server, create_missing_database, drop_database
+from app.migrate.databases import (
+    clone_database,
+    connect_to_server,
+    create_missing_database,
+    drop_database,
+)
+from app.migrate.history import LATEST, VERSIONS
 from app.migrate.metadata import compares_models
+from app.migrate.shadow_server import overrides, shadow_server
 
 # With the mark and the checksum an identifier of at most 63 bytes.
 MAX_PREFIX_LENGTH = 40
 CHECKSUM_LENGTH = 12
 LOCK_POLL_S = 0.1
+LOCK_TIMEOUT_S = 600
 
 
 @contextmanager
 def database_for(config: Config) -> Iterator[Settings]:
-    """The database that Alembic's running command works on: comparisons get the shadow."""
-    if compares_models(config):
-        with shadow_database(get_settings()) as settings:
+    """The database that Alembic's running command works on: comparisons get a shadow's copy."""
+    if "settings" in config.attributes:
+        yield config.attributes["settings"]
+    elif compares_models(config):
+        with shadow_copy() as settings:
             yield settings
     else:
-        # A caller may name another one than the configured.
-        yield config.attributes.get("settings") or get_settings()
+        yield get_settings()
+
+
+@contextmanager
+def shadow_copy() -> Iterator[Settings]:
+    """A database at the newest revision to do anything with, dropped afterwards.
+
+    Raises:
+        CommandError: see shadow_database().
+    """
+    with (
+        shadow_database(get_settings()) as shadow,
+        temporary_database(shadow, "copy", template=shadow.postgres_db) as copy,
+    ):
+        yield copy
+
+
+@contextmanager
+def borrowed_shadow() -> Iterator[Settings]:
+    """The shadow database itself, to be at the newest revision again at the end of the block.
+
+    Under another name meanwhile: one that is left half-way is never taken for a shadow database.
+
+    Raises:
+        CommandError: see shadow_database().
+    """
+    with shadow_database(get_settings()) as shadow, connect_to_server(shadow) as connection:
+        name = f"{_prefix(get_settings())}copy"
+        drop_database(connection, name)
+        _rename(connection, shadow.postgres_db, name)
+        try:
+            yield shadow.model_copy(update={"postgres_db": name})
+        except BaseException:
+            drop_database(connection, name)
+            raise
+        _rename(connection, name, shadow.postgres_db)
 
 
 @contextmanager
 def shadow_database(settings: Settings) -> Iterator[Settings]:
     """The settings of a database that is at the newest revision. Only read from it.
 
-    It is on the configured server, or on a throwaway one when that does not answer.
+    It is on the configured server, or on a throwaway one when that does not answer. One process at
+    a time has it.
 
     Raises:
         CommandError: the history can't be applied, or the role may not create databases.
     """
-    with _server(settings) as (server, connection):
+    with shadow_server(settings) as (server, connection):
         name = f"{_prefix(server)}{history_checksum()}"
         with _one_builder(connection, _prefix(server)):
             if not _exists(connection, name):
@@ -60,73 +102,47 @@ def shadow_database(settings: Settings) -> Iterator[Settings]:
             yield server.model_copy(update={"postgres_db": name})
 
 
-def history_checksum() -> str:
-    """A checksum of all revision files, the same on every platform."""
+@contextmanager
+def temporary_database(beside: Settings, purpose: str, template: str = "") -> Iterator[Settings]:
+    """A database on the server of the shadow database, while one has that; dropped afterwards.
+
+    Args:
+        template: The database to copy; empty for one without tables.
+    """
+    name = f"{_prefix(get_settings())}{purpose}"
+    with connect_to_server(beside) as connection:
+        drop_database(connection, name)  # what a crash left
+        try:
+            if template:
+                clone_database(connection, template, name)
+            else:
+                create_missing_database(connection, name)
+            yield beside.model_copy(update={"postgres_db": name})
+        finally:
+            drop_database(connection, name)
+
+
+def history_checksum(without: str = "") -> str:
+    """A checksum of all revision files, or of all but one revision's, the same on every platform."""
     checksum = hashlib.sha256()
-    for path in sorted((BACKEND_DIR / "alembic" / "versions").glob("*.py")):
+    for path in sorted(VERSIONS.glob("*.py")):
+        if without and path.stem.endswith(without):
+            continue
         checksum.update(path.name.encode() + b"\0")
         checksum.update(path.read_bytes().replace(b"\r\n", b"\n") + b"\0")
     return checksum.hexdigest()[:CHECKSUM_LENGTH]
 
 
 @contextmanager
-def _server(settings: Settings) -> Iterator[tuple[Settings, Connection]]:
-    try:
-        connection = connect_to_server(settings)
-    except psycopg.OperationalError as error:
-        if "refused" not in str(error):
-            raise CommandError(explain_connection_failure(settings, str(error))) from None
-    else:
-        with connection:
-            yield settings, connection
-        return
-    with _throwaway(settings) as server, connect_to_server(server) as connection:
-        yield server, connection
-
-
-@contextmanager
-def one_server() -> Iterator[None]:
-    """One throwaway server for the whole block, in place of a configured one that is not running.
-
-    Raises:
-        CommandError: the configured one runs and refuses the connection.
-    """
-    with _server(get_settings()) as (server, _):
-        replaced = {name: os.environ.get(name) for name in _overrides(server)}
-        os.environ.update(_overrides(server))
-        get_settings.cache_clear()
-        try:
-            yield
-        finally:
-            for name, value in replaced.items():
-                os.environ.pop(name)
-                if value is not None:
-                    os.environ[name] = value
-            get_settings.cache_clear()
-
-
-@contextmanager
-def _throwaway(settings: Settings) -> Iterator[Settings]:
-    try:
-        from devdb.server import free_port
-        from devdb.throwaway import throwaway_server
-    except ModuleNotFoundError:  # in the production image
-        raise CommandError(explain_connection_failure(settings, "refused")) from None
-    server = settings.model_copy(
-        update={
-            "postgres_host": "127.0.0.1",
-            "postgres_port": free_port(),
-            "postgres_password": SecretStr(secrets.token_hex(16)),
-        }
-    )
-    with throwaway_server(server):
-        yield server
-
-
-@contextmanager
 def _one_builder(connection: Connection, prefix: str) -> Iterator[None]:
     """Waits for another process that builds; a killed one frees the lock with its connection."""
+    deadline = time.monotonic() + LOCK_TIMEOUT_S
     while not _value(connection, "SELECT pg_try_advisory_lock(hashtext(%s))", prefix):
+        if time.monotonic() > deadline:
+            raise CommandError(
+                f"Another command has been using the shadow database for {LOCK_TIMEOUT_S} s. "
+                "Let it finish or end it, then try again."
+            )
         time.sleep(LOCK_POLL_S)
     try:
         yield
@@ -137,10 +153,13 @@ def _one_builder(connection: Connection, prefix: str) -> Iterator[None]:
 def _build(connection: Connection, server: Settings, name: str) -> None:
     building = f"{_prefix(server)}building"
     try:
+        drop_database(connection, building)
+        _reuse_previous(connection, _prefix(server), building)
         for stale in _names_like(connection, _prefix(server)):
+            if stale == building:
+                continue
             with suppress(psycopg.errors.ObjectInUse):
                 connection.execute(SQL("DROP DATABASE {}").format(Identifier(stale)))
-        drop_database(connection, building)
         create_missing_database(connection, building)
     except psycopg.errors.InsufficientPrivilege as error:
         raise CommandError(
@@ -152,7 +171,7 @@ def _build(connection: Connection, server: Settings, name: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "app.migrate", "upgrade"],
         cwd=BACKEND_DIR,
-        env={**os.environ, **_overrides(server), "POSTGRES_DB": building},
+        env={**os.environ, **overrides(server), "POSTGRES_DB": building},
         capture_output=True,
         text=True,
     )
@@ -162,24 +181,27 @@ def _build(connection: Connection, server: Settings, name: str) -> None:
         raise CommandError(
             "The history can't be applied to an empty database:\n" + "\n".join(reason)
         )
-    connection.execute(
-        SQL("ALTER DATABASE {} RENAME TO {}").format(Identifier(building), Identifier(name))
-    )
+    _rename(connection, building, name)
 
 
-def _overrides(server: Settings) -> dict[str, str]:
-    """What leads another process to a server that is not the configured one."""
-    if server == get_settings():
-        return {}  # it reads the secret's file itself
-    return {
-        "POSTGRES_HOST": server.postgres_host,
-        "POSTGRES_PORT": str(server.postgres_port),
-        "POSTGRES_PASSWORD": server.postgres_password.get_secret_value(),
-    }
+def _reuse_previous(connection: Connection, prefix: str, building: str) -> None:
+    """Goes on from the shadow of the same history without its newest revision, if there is one."""
+    newest = LATEST.read_text(encoding="utf-8").strip() if LATEST.exists() else ""
+    previous = f"{prefix}{history_checksum(without=newest)}"
+    if newest and _exists(connection, previous):
+        _rename(connection, previous, building)
+        # What `just db-check` found does not hold for the new one.
+        connection.execute(SQL("COMMENT ON DATABASE {} IS NULL").format(Identifier(building)))
 
 
 def _prefix(server: Settings) -> str:
     return f"{server.postgres_db[:MAX_PREFIX_LENGTH]}_shadow_"
+
+
+def _rename(connection: Connection, old: str, new: str) -> None:
+    connection.execute(
+        SQL("ALTER DATABASE {} RENAME TO {}").format(Identifier(old), Identifier(new))
+    )
 
 
 def _exists(connection: Connection, name: str) -> bool:

@@ -64,7 +64,12 @@ def changed_revisions(
         prefix: The backend folder's place in the repository.
     """
     unchanged = set(sources)
-    replaced = {item for revision in work.values() for item in revision.replaces.items()}
+    replaced = {
+        (name, one)
+        for revision in work.values()
+        for name, checksums in revision.replaces.items()
+        for one in checksums.split()
+    }
     findings = []
     for path, content in shared.files.items():
         source = content.replace(b"\r\n", b"\n")

@@ -1,5 +1,7 @@
 """Where the database is in the history."""
 
+from collections.abc import Collection, Mapping
+
 from alembic.runtime.migration import MigrationContext
 from alembic.script import Script, ScriptDirectory
 from alembic.util import CommandError
@@ -30,14 +32,35 @@ def refuse_unknown(applied: tuple[str, ...], scripts: ScriptDirectory) -> None:
     Raises:
         CommandError: names the revision and the ways on.
     """
-    known = {script.revision for script in scripts.walk_revisions()}
-    unknown = [revision for revision in applied if revision not in known]
+    files = {script.revision: script.module for script in scripts.walk_revisions()}
+    unknown = [revision for revision in applied if revision not in files]
     if unknown:
-        raise CommandError(
-            f"The database is at revision {', '.join(unknown)}, which has no file in "
-            "backend/alembic/versions. It is on another branch or was deleted: get it from git, "
-            "or start over without the rows: just db-reset"
+        squashed = {
+            old: new for new, module in files.items() for old in getattr(module, "replaces", {})
+        }
+        raise CommandError(explain_unknown(unknown, squashed))
+
+
+def explain_unknown(unknown: Collection[str], squashed: Mapping[str, str]) -> str:
+    """What it means that the database is at revisions without a file, and the ways on.
+
+    Args:
+        squashed: The revisions that were squashed, and into which one.
+    """
+    names = ", ".join(unknown)
+    into = {squashed[revision] for revision in unknown if revision in squashed}
+    if into:
+        return (
+            f"The database is at revision {names}, which was squashed into {', '.join(into)} "
+            "together with later ones that it lacks: it can't be upgraded from here. Deploy the "
+            "release from before the squash first, then this one. A development database can "
+            "start over without the rows: just db-reset"
         )
+    return (
+        f"The database is at revision {names}, which has no file in "
+        "backend/alembic/versions. It is on another branch or was deleted: get it from git, "
+        "or start over without the rows: just db-reset"
+    )
 
 
 def describe_place(applied: tuple[str, ...], scripts: ScriptDirectory) -> str:

@@ -1,0 +1,212 @@
+"""Compares what the ledger says was applied with the revision files, before anything runs."""
+
+import os
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+from alembic.runtime.migration import MigrationContext
+from alembic.util import CommandError
+from sqlalchemy import Connection
+
+from app.core.config import BACKEND_DIR
+from app.migrate.git import git
+from app.migrate.history import VERSIONS, Revision, checksum, read_revision
+from app.migrate.ledger import Entry, add_rows, ledger, ledger_row, read_entries
+from app.migrate.status import explain_unknown
+
+# What became of a revision by the action of its newest row.
+VERBS = {"adopt": "found applied", "repair": "accepted", "stamp": "stamped"}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """An applied revision that is not in its file, or in what it was squashed into, any more."""
+
+    entry: Entry
+    file: Revision | None
+    squashed_into: Revision | None
+
+
+@dataclass
+class Comparison:
+    """What there is to refuse, or else to record."""
+
+    unknown: list[str] = field(default_factory=list)
+    squashed: dict[str, str] = field(default_factory=dict)
+    differences: list[Difference] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+def verify_applied(connection: Connection) -> None:
+    """Refuses applied revisions that were edited, deleted or re-parented.
+
+    What was applied without the ledger is recorded with the files as they are now.
+
+    Raises:
+        CommandError: names each such revision, its file and the ways on.
+    """
+    with connection.begin():
+        ledger.create(connection, checkfirst=True)
+        heads = MigrationContext.configure(connection).get_current_heads()
+        comparison = compare_with_files(connection, heads)
+        if comparison.unknown:
+            raise CommandError(explain_unknown(comparison.unknown, comparison.squashed))
+        if comparison.differences:
+            raise CommandError(f"Nothing was run: {explain(comparison.differences, heads)}")
+        add_rows(connection, comparison.rows)
+
+
+def compare_with_files(connection: Connection, heads: Collection[str]) -> Comparison:
+    """Holds the ledger against the revision files. Reads only what it has to.
+
+    Args:
+        heads: What the database is at.
+    """
+    entries = read_entries(connection)
+    files = {checksum(path.read_bytes()): path for path in VERSIONS.glob("*.py")}
+    if all(
+        name in entries and entries[name].checksum in files
+        for name in reachable(heads, parents_of(entries.values()))
+    ):
+        return Comparison()
+    return compare(heads, entries, files.keys(), changed_files(entries, files))
+
+
+def changed_files(
+    entries: Mapping[str, Entry], files: Mapping[str, Path]
+) -> dict[str, tuple[str, Revision]]:
+    """The revision files that the ledger does not know, with their checksums.
+
+    Only these are parsed: a checksum covers the revision and what it follows, too.
+    """
+    known = {entry.checksum for entry in entries.values()}
+    read = {value: read_revision(path) for value, path in files.items() if value not in known}
+    return {revision.revision: (value, revision) for value, revision in read.items()}
+
+
+def compare(
+    heads: Iterable[str],
+    entries: Mapping[str, Entry],
+    checksums: Collection[str],
+    changed: Mapping[str, tuple[str, Revision]],
+) -> Comparison:
+    """Holds the ledger against the files.
+
+    Args:
+        heads: What the database is at.
+        entries: The ledger.
+        checksums: The checksums of all files.
+        changed: The files that the ledger does not know.
+    """
+    found = Comparison()
+    revisions = {name: revision for name, (_, revision) in changed.items()}
+    squashes = {old: new for new in revisions.values() for old in new.replaces}
+    found.squashed = {old: new.revision for old, new in squashes.items()}
+    parents = parents_of(revisions.values()) | parents_of(entries.values())
+    applied = reachable(heads, parents)
+    for name in applied:
+        entry, squash = entries.get(name), squashes.get(name)
+        if entry and entry.checksum in checksums:
+            continue
+        if squash and squash.revision not in applied:
+            found.unknown.append(name)
+        elif entry is None and name in changed:
+            value, revision = changed[name]
+            found.rows.append(ledger_row(name, "adopt", revision.parents, value))
+        elif entry is None:
+            if not squash:
+                found.unknown.append(name)
+        elif squash and entry.checksum in squash.replaces[name].split():
+            if name == squash.revision and entry.action != "squash":
+                note = f"squashed into {squash.path.name}"
+                row = ledger_row(name, "squash", entry.parents, entry.checksum, note=note)
+                found.rows.append(row)
+        elif entry.checksum or name in changed:
+            found.differences.append(Difference(entry, revisions.get(name), squash))
+    return found
+
+
+def reachable(heads: Iterable[str], parents: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """The revisions from the heads down to the base, also those of which nothing else is known."""
+    found: dict[str, None] = {}
+    waiting = list(heads)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found[name] = None
+            waiting.extend(parents.get(name, ()))
+    return list(found)
+
+
+def parents_of(revisions: Iterable[Entry | Revision]) -> dict[str, tuple[str, ...]]:
+    """What each revision follows."""
+    return {revision.revision: revision.parents for revision in revisions}
+
+
+def explain(differences: list[Difference], heads: Collection[str]) -> str:
+    """What is not as it was applied, and the ways on."""
+    count = f"{len(differences)} revision{'s are' if len(differences) > 1 else ' is'}"
+    lines = [f"{count} not what this database applied."]
+    for difference in differences:
+        lines += _explain_one(difference, heads)
+    return "\n".join([*lines, "A development database can also start over: just db-reset"])
+
+
+def _explain_one(difference: Difference, heads: Collection[str]) -> list[str]:
+    entry, file, squash = difference.entry, difference.file, difference.squashed_into
+    at = f"{entry.at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    when = f"{VERBS.get(entry.action, 'applied')} on {at}"
+    revision = f"Revision {entry.revision}, {when},"
+    way_back = _way_back(entry, file)
+    if squash:
+        way_back = "Compare the schemas: git has the files from before the squash."
+        problem = f"is not what was squashed into {_shown(squash.path)}: the schemas may differ."
+    elif file is None:
+        problem = "has no file any more: it can't be rolled back, and other databases miss it."
+    elif file.parents != entry.parents:
+        old, new = (", ".join(parents) or "nothing" for parents in (entry.parents, file.parents))
+        problem = (
+            f"followed {old} then and follows {new} now ({_shown(file.path)}): "
+            "databases may skip a revision."
+        )
+    else:
+        problem = f"was edited ({_shown(file.path)}): other databases get another schema."
+    accept = f"    Or accept it after review: just db-repair {entry.revision}"
+    is_at_missing = file is None and not squash and entry.revision in heads
+    return [f"{revision} {problem}", f"    {way_back}", *([] if is_at_missing else [accept])]
+
+
+def _way_back(entry: Entry, file: Revision | None) -> str:
+    """How to get the file as it was applied, if git has it."""
+    names = [f"alembic/versions/*{entry.revision}*"]
+    if file:
+        names.append(str(file.path.relative_to(BACKEND_DIR)))
+    with suppress(CommandError):
+        log = git(
+            "-c",
+            "core.quotePath=false",
+            "log",
+            "--all",
+            "--relative",
+            "--name-only",
+            "--format=%x00%h",
+            "--",
+            *names,
+        )
+        for commit, *paths in (part.splitlines() for part in log.split("\0")[1:]):
+            for path in filter(None, paths):
+                with suppress(CommandError):
+                    if checksum(os.fsencode(git("show", f"{commit}:./{path}"))) == entry.checksum:
+                        shown = quote(_shown(BACKEND_DIR / path))
+                        return f"Restore it: git restore --source={commit} -- {shown}"
+        return "Restore it as it was; git has no commit with it."
+    return "Restore it as it was when this database got it."
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(BACKEND_DIR.parent))
