@@ -8,6 +8,7 @@ import random
 import re
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -414,7 +415,8 @@ def test_rounds_of_killed_commands(project: Project) -> None:
             process.wait(timeout=random.uniform(0.3, 2.5))
         except subprocess.TimeoutExpired:
             for member in psutil.Process(process.pid).children(recursive=True):
-                member.kill()
+                with suppress(psutil.NoSuchProcess):
+                    member.kill()
             process.kill()
         process.communicate()
         project.just("db-migrate").ok()

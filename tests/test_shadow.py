@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -160,7 +161,8 @@ def kill_during_build(project: Project) -> None:
         assert time.monotonic() < deadline
         assert process.poll() is None
     for member in psutil.Process(process.pid).children(recursive=True):
-        member.send_signal(signal.SIGKILL)
+        with suppress(psutil.NoSuchProcess):
+            member.send_signal(signal.SIGKILL)
     process.kill()
     process.wait()
 
