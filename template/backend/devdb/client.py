@@ -20,8 +20,11 @@ def check() -> int:
         CommandError: there is no connection to be had; says why and what to do.
     """
     settings = get_settings()
-    with _connect(settings) as connection:
-        version = connection.execute("SHOW server_version").fetchone()
+    try:
+        with _connect(settings) as connection:
+            version = connection.execute("SHOW server_version").fetchone()
+    except psycopg.OperationalError:  # stopped right after it had answered
+        raise CommandError(explain_connection_failure(settings, "refused")) from None
     assert version is not None
     print(
         f"PostgreSQL {version[0]} accepts connections on "
