@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import matplotlib as mpl  # type: ignore[import-not-found]
+import matplotlib as mpl
 
 mpl.use("agg")
 mpl.rcParams["svg.hashsalt"] = "copier-sqlmodel"  # the same figures give the same file

@@ -7,6 +7,7 @@ lines of `FINGERPRINT` that the upgrade takes away and brings.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
 HEADER = """\
 from datetime import date, datetime
@@ -21,6 +22,15 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, ExcludeConstraint
 from sqlmodel import Field, SQLModel
 
 """
+
+
+class Details(TypedDict, total=False):
+    """What only some kinds need; the fields of `Change`."""
+
+    outcome: str
+    says: str
+    options: tuple[str, ...]
+    extra: tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -96,30 +106,25 @@ SELECT 'schema ' || nspname FROM pg_namespace WHERE nspname ~ %(own)s
 """
 
 
-def changed(
-    group: str, title: str, before: str | None, after: str | None, gone: str, new: str, **other: str
-) -> Change:
-    """One kind whose lines are written with `;` between them."""
-    return Change(group, title, before, after, _lines(gone), _lines(new), **other)  # type: ignore[arg-type]
-
-
 def _lines(text: str) -> tuple[str, ...]:
     return tuple(line.strip() for line in text.split(";") if line.strip())
 
 
-def column(title: str, before: str, after: str, gone: str, new: str, **other: object) -> Change:
+def column(
+    title: str, before: str, after: str, gone: str, new: str, **other: Unpack[Details]
+) -> Change:
     return Change(
         "Columns", title, f"x: {before}", f"x: {after}",
-        (f"column x {gone}",), (f"column x {new}",), **other,  # type: ignore[arg-type]
+        (f"column x {gone}",), (f"column x {new}",), **other,
     )  # fmt: skip
 
 
 def args(
-    group: str, title: str, before: str, after: str, gone: str, new: str, **other: object
+    group: str, title: str, before: str, after: str, gone: str, new: str, **other: Unpack[Details]
 ) -> Change:
     return Change(
         group, title, "x: int\ny: int\ns: str", "x: int\ny: int\ns: str",
-        _lines(gone), _lines(new), args=(before, after), **other,  # type: ignore[arg-type]
+        _lines(gone), _lines(new), args=(before, after), **other,
     )  # fmt: skip
 
 

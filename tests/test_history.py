@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import cache_from_source
 from itertools import pairwise
 from pathlib import Path
 
@@ -101,6 +102,23 @@ def test_two_branches_conflict_in_git_and_a_merge_is_rebased(
     commit(project, "Merge main")
     assert "newest revision" in project.just("db-rebase").ok().out
     assert git(project, "status", "--porcelain").ok().out == ""
+
+
+def test_what_python_compiled_before_is_not_used_after(
+    branches: tuple[Project, Path, list[Path]],
+) -> None:
+    project, theirs, mine = branches
+    # As if the file had been compiled in the very second in which db-rebase writes it.
+    project.just("db-history").ok()
+    compiled = Path(cache_from_source(str(mine[0])))
+    assert compiled.exists()
+    git(project, "merge", "main")
+    project.just("db-rebase").ok()
+    written = int(mine[0].stat().st_mtime)
+    if compiled.exists():
+        header = compiled.read_bytes()
+        compiled.write_bytes(header[:8] + written.to_bytes(4, "little") + header[12:])
+    assert_one_line(project, [theirs, *mine])
 
 
 def test_a_rebase_in_progress(branches: tuple[Project, Path, list[Path]]) -> None:

@@ -5,6 +5,8 @@ Reading comes first, then the plan, then the writing: a refusal leaves every fil
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from importlib.util import cache_from_source
+from pathlib import Path
 
 from alembic.util import CommandError
 
@@ -77,6 +79,8 @@ def apply_moves(revisions: dict[str, Revision], moves: list[Move]) -> str:
     }
     for path, source in changed.items():
         path.write_bytes(source)
+        # Python takes a file of the same size and second for the one that it has compiled.
+        Path(cache_from_source(path)).unlink(missing_ok=True)
     final = {
         **revisions,
         **{m.revision.revision: replace(m.revision, parents=(m.parent,)) for m in moves},
