@@ -61,7 +61,7 @@ test *arguments: setup
 test-faults *arguments: setup
     @.venv/bin/pytest -n 2 --dist worksteal -m faults {{ arguments }}
 
-# Time db-migrate and db-check beside plain Alembic, into benchmarks/results.md; --quick is a small run
+# Measure beside the usual ways, into benchmarks/results: all, or by name; --quick is a small run
 bench *arguments: setup
     @uv run --quiet --no-project --with 'matplotlib>=3.10,<4' python -m benchmarks.run {{ arguments }}
 

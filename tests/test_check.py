@@ -18,7 +18,7 @@ from tests.conftest import Project, Result, free_port, render
 from tests.test_history import LATEST, commit, git
 from tests.test_shadow import databases
 
-CHECKS = ["conflicts", "history", "shared", "models", "replay", "drift", "database"]
+CHECKS = ["conflicts", "history", "shared", "models", "replay", "lint", "drift", "database"]
 INITIAL = "572de137043f"
 
 
@@ -121,7 +121,7 @@ def test_one_line_for_each_check_and_the_revisions_run_once(project: Project) ->
     assert "Running" not in first.err
     assert re.search(r"ok +shared +4 revisions as in main \([0-9a-f]{12}\)", first.out)
     assert "in the history, 4 revisions pending" in first.out
-    assert re.search(r"7 checks in [0-9.]+ s: 7 passed\.", first.out)
+    assert re.search(r"8 checks in [0-9.]+ s: 8 passed\.", first.out)
     assert "unchanged since" not in first.out
     assert "unchanged since" in assert_passes(project).out
     assert len(databases(project)) == 1  # the copy that the revisions ran on is gone
@@ -180,7 +180,7 @@ def test_a_conflict_resolved_without_looking_leaves_two_heads(project: Project, 
         git(project, "checkout", "--quiet", "feature").ok()
     assert git(project, how, "feature" if how == "cherry-pick" else "main").code == 1
     result = assert_fails(project, "conflicts", f"{LATEST}, line 1", "just db-rebase")
-    assert [*marks(result).values()] == ["FAILED", *["skipped"] * 6]
+    assert [*marks(result).values()] == ["FAILED", *["skipped"] * 7]
     project.write(LATEST, "eeee\n")
     git(project, "add", "--all").ok()
     git(project, *(["commit"] if how == "merge" else [how, "--continue"])).ok()

@@ -79,7 +79,7 @@ def test_every_command_that_adds_a_revision_records_it(project: Project) -> None
     assert latest(project) == revision(path)
     project.just("db-model", "Widget").ok()
     before = project.revisions()
-    project.just("db-migrate").ok()
+    project.migrate()
     (path,) = project.revisions() - before
     assert latest(project) == revision(path)
 

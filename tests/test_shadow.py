@@ -86,6 +86,25 @@ def test_the_history_is_applied_once_and_stale_shadows_go(project: Project) -> N
     assert second != first
 
 
+def test_several_new_revisions_are_added_to_the_shadow_that_is_there(project: Project) -> None:
+    project.just("db-migrate").ok()
+    (first,) = databases(project)
+    with project.connect(dbname=first) as connection:
+        connection.execute("CREATE FUNCTION mark() RETURNS int LANGUAGE sql AS 'SELECT 1'")
+    before = project.revisions()
+    project.replace(
+        "backend/app/models/role.py",
+        "    created_at",
+        "    size: int | None = Field(default=None, index=True, unique=True)\n    created_at",
+    )
+    project.just("db-migrate").ok()
+    assert len(project.revisions() - before) == 2
+    (second,) = databases(project)
+    assert second != first
+    with project.connect(dbname=second) as connection:
+        assert connection.execute("SELECT to_regproc('mark')").fetchone() == ("mark",)
+
+
 def test_a_checkout_with_other_line_endings_has_the_same_shadow(project: Project) -> None:
     project.just("db-migrate").ok()
     (before,) = databases(project)

@@ -13,13 +13,13 @@ from app.migrate.config import changes_database
 from app.migrate.connection import connect
 from app.migrate.errors import explained_errors
 from app.migrate.history import load_scripts
-from app.migrate.integrity import verify_applied
 from app.migrate.ledger import CREATE_LEDGER, recorder
 from app.migrate.metadata import compares_models, target_metadata
 from app.migrate.progress import Progress
+from app.migrate.runner import run_revisions
 from app.migrate.shadow import database_for
 
-progress = Progress()
+progress = context.config.attributes.setdefault("progress", Progress())
 
 with explained_errors(context, progress):
     options: dict[str, Any] = {
@@ -32,7 +32,7 @@ with explained_errors(context, progress):
         ],
         "include_name": partial(is_compared, context.config),
         "include_schemas": True,
-        "on_version_apply": recorder(progress),
+        "on_version_apply": [recorder(progress), progress.finish],
         "process_revision_directives": finish_revision,
         "render_item": render_item,
         "transaction_per_migration": True,
@@ -49,13 +49,18 @@ with explained_errors(context, progress):
             context.run_migrations()
     else:
         with database_for(context.config) as settings, connect(settings) as connection, progress:
+
+            def run() -> None:
+                context.configure(connection=connection, **options)
+                with context.begin_transaction():
+                    context.run_migrations()
+
             if changes_database(context.config):
-                verify_applied(connection)
-            load_scripts(context.script)
-            if compares_models(context.config):
-                context.config.attributes["comparison"] = begin_comparison(
-                    context.config, settings, connection, options["target_metadata"]
-                )
-            context.configure(connection=connection, **options)
-            with context.begin_transaction():
-                context.run_migrations()
+                run_revisions(context, connection, settings, progress, run)
+            else:
+                load_scripts(context.script)
+                if compares_models(context.config):
+                    context.config.attributes["comparison"] = begin_comparison(
+                        context.config, settings, connection, options["target_metadata"]
+                    )
+                run()

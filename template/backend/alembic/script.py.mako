@@ -3,6 +3,8 @@
     doc = (message or "empty message").replace("\\", "\\\\").replace('""', '\\"\\"')
     if doc.endswith('"'):
         doc = doc[:-1] + '\\"'
+    own = [line for line in (imports or "").splitlines() if line.startswith(("from app.", "import app."))]
+    others = [line for line in (imports or "").splitlines() if line not in own]
 %>"""${doc}
 
 Revision ID: ${up_revision}
@@ -14,8 +16,14 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 from alembic import op
-% if imports:
-${imports}
+% for line in others:
+${line}
+% endfor
+% if own:
+
+% for line in own:
+${line}
+% endfor
 % endif
 
 revision: str = ${repr(up_revision)}

@@ -5,7 +5,7 @@ import secrets
 import tempfile
 from pathlib import Path
 
-from app.core.config import SECRETS_DIRS
+from app.core.files import SECRETS_DIRS
 
 DIRECTORY = SECRETS_DIRS[-1]
 # Others, such as keys of services, have values that nobody can make up.

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import psutil
 
-from app.core.config import PROJECT_DIR, Settings
+from app.core.config import Settings
+from app.core.files import PROJECT_DIR
 from devdb import server
 
 HOME = PROJECT_DIR / ".postgres" / "throwaway"

@@ -3,7 +3,9 @@ from pathlib import Path
 import pytest
 
 from app.core import config
-from app.core.config import ConfigurationError, Settings, get_settings
+from app.core.config import Settings, get_settings
+from app.core.files import ConfigurationError
+from app.migrate.up_to_date import read_address
 
 
 @pytest.fixture
@@ -54,3 +56,20 @@ def test_any_password_fits_into_the_address(password: str) -> None:
     settings = Settings.model_validate({"postgres_password": password})
     assert settings.database_url.password == password
     assert password not in str(settings.database_url)
+
+
+@pytest.mark.parametrize("host", ["", "db.internal"])
+def test_what_looks_for_pending_revisions_goes_to_the_same_database(
+    monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    for name in ("HOST", "PORT", "USER", "DB"):
+        monkeypatch.delenv(f"POSTGRES_{name}")
+    monkeypatch.setenv("postgres_migration_host", host)
+    settings = get_settings.__wrapped__().for_migrations()
+    assert read_address() == {
+        "host": settings.postgres_host,
+        "port": str(settings.postgres_port),
+        "user": settings.postgres_user,
+        "dbname": settings.postgres_db,
+        "password": settings.postgres_password.get_secret_value(),
+    }

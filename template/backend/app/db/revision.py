@@ -4,7 +4,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.core.config import BACKEND_DIR
+from app.core.files import BACKEND_DIR
 
 
 def expected_revisions() -> list[str]:

@@ -10,10 +10,16 @@ from sqlalchemy import TextClause
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from app.migrate.compare import Comparison
-from app.migrate.completion import correct_enums, create_schemas, postpone_foreign_keys
+from app.migrate.completion import (
+    correct_enums,
+    create_schemas,
+    drop_foreign_keys_first,
+    postpone_foreign_keys,
+)
 from app.migrate.config import running_command
 from app.migrate.judge import complete
-from app.migrate.wording import summarize
+from app.migrate.rewrite import split_revision
+from app.migrate.table_rewrites import rewriting_operations
 
 
 def render_item(type_: str, item: Any, context: AutogenContext) -> str | Literal[False]:
@@ -40,7 +46,7 @@ def finish_revision(
     revision: str | Iterable[str | None] | Iterable[str],
     directives: list[ops.MigrationScript],
 ) -> None:
-    """Writes no file when nothing changed; names the file after the changes when nobody did.
+    """Writes no file when nothing changed, and several for what is not to block the traffic.
 
     A hook of Alembic (`process_revision_directives`), called by autogenerate.
     """
@@ -55,9 +61,12 @@ def finish_revision(
     create_schemas(script, context.connection)
     postpone_foreign_keys(script.upgrade_ops, script.downgrade_ops)
     postpone_foreign_keys(script.downgrade_ops, script.upgrade_ops)
+    drop_foreign_keys_first(script.upgrade_ops)
     complete(script, context, comparison)
     changes = [*comparison.changes, *(f"change {missed.name}" for missed in comparison.missed)]
-    if not changes and running_command(context.config) != "check":  # check wants its directive
-        directives.clear()
-    elif not script.message:
-        script.message = summarize(changes)
+    if running_command(context.config) == "check":
+        return  # it wants one directive
+    directives.clear()
+    if changes:
+        rewriting = rewriting_operations(script, context, comparison)
+        directives += split_revision(script, comparison, rewriting)

@@ -7,13 +7,15 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext, redirect_stdout
 from io import StringIO
 from pathlib import Path
+from textwrap import indent
 
 import psycopg
 from alembic import command
 from alembic.script import Script
-from alembic.util import CommandError
+from alembic.util import CommandError, to_list
 
-from app.core.config import PROJECT_DIR, ConfigurationError, get_settings
+from app.core.config import get_settings
+from app.core.files import PROJECT_DIR, ConfigurationError
 from app.migrate import scaffold
 from app.migrate.compare import Comparison, describe
 from app.migrate.config import alembic_config, script_directory
@@ -21,6 +23,8 @@ from app.migrate.connection import explain_connection_failure
 from app.migrate.databases import connect_to_server, create_missing_database, drop_database
 from app.migrate.errors import StoppedError, describe_error
 from app.migrate.history import ancestors, one_writer, read_revisions, refuse_several_heads
+from app.migrate.lint import refuse_unsafe
+from app.migrate.progress import Progress
 from app.migrate.proof import prove
 from app.migrate.rebase import apply_moves, plan_moves, revisions_on_base
 from app.migrate.repair import repair_revision
@@ -32,39 +36,41 @@ LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
 def migrate(message: list[str], rename: list[str], drop: list[str]) -> None:
-    """Write a revision that leads from the history to the models."""
+    """Write the revisions that lead from the history to the models."""
     refuse_several_heads(read_revisions())
     words = " ".join(message).removeprefix("message=").strip()
     config = alembic_config(command.revision, autogenerate=True, rename=rename, drop=drop)
     with one_server():
         with redirect_stdout(StringIO()):  # Alembic's notes about files and hooks
-            written = command.revision(config, message=words or None, autogenerate=True)
-        if not isinstance(written, Script):
+            returned = command.revision(config, message=words or None, autogenerate=True)
+        written = [script for script in to_list(returned, default=[]) if script]
+        if not written:
             print("Nothing to do: the models equal the history.")
             return
-        print(f"Wrote {_shown(written.path)}")
+        for script in written:
+            print(f"Wrote {_shown(script.path)}")
+        them = "it" if len(written) == 1 else "them"
         comparison: Comparison = config.attributes["comparison"]
         if comparison.left:
             raise CommandError(
-                "Fill in what is marked in it, then run: just db-check\n"
+                f"Fill in what is marked in {them}, then run: just db-check\n"
                 + "\n".join([describe(comparison.left), *comparison.reasons])
             )
-        prove(written.revision, comparison)
-    print("Review it, then apply it with: just db-upgrade")
+        executed = prove([script.revision for script in written], comparison)
+    for captured in executed:
+        print(f"{captured.revision} executes:\n{indent(captured.as_sql(), '    ')}")
+    refuse_unsafe(executed)
+    print(f"Review {them}, then apply {them} with: just db-upgrade")
 
 
-def upgrade(target: str) -> None:
+def upgrade(target: str, json: bool) -> None:
     """Apply revisions up to a target."""
-    before = applied_revisions()
-    command.upgrade(alembic_config(command.upgrade), target or "head")
-    _report_move(before, "Nothing to apply")
+    _move(command.upgrade, target or "head", "Nothing to apply.", json)
 
 
-def downgrade(target: str) -> None:
+def downgrade(target: str, json: bool) -> None:
     """Roll revisions back to a target."""
-    before = applied_revisions()
-    command.downgrade(alembic_config(command.downgrade), target or "-1")
-    _report_move(before, "Nothing to roll back")
+    _move(command.downgrade, target or "-1", "Nothing to roll back.", json)
 
 
 def current() -> None:
@@ -91,6 +97,8 @@ def history() -> None:
     for script in revisions:
         state = "?" if pending is None else "pending" if script.revision in pending else "applied"
         print(f"{state:8} {script.revision}  {script.doc}  ({_shown(script.path)})")
+        for rule, reason in getattr(script.module, "accepted", {}).items():
+            print(f"{'':8} accepted {rule}: {reason}")
 
 
 def sql() -> None:
@@ -168,7 +176,7 @@ def reset() -> None:
             f"The role {settings.postgres_user} may not do this: {error.diag.message_primary}. "
             "Grant it with: ALTER ROLE … CREATEDB"
         ) from None
-    upgrade("head")
+    upgrade("head", json=False)
 
 
 def _typed(database: str) -> str:
@@ -212,8 +220,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     migrating.add_argument("message", nargs="*")
     migrating.add_argument("--rename", action="append", default=[], metavar="OLD:NEW")
     migrating.add_argument("--drop", action="append", default=[], metavar="OLD")
-    add(upgrade).add_argument("target", nargs="?", default="head")
-    add(downgrade).add_argument("target", nargs="?", default="-1")
+    for moving, default in ((upgrade, "head"), (downgrade, "-1")):
+        move = add(moving)
+        move.add_argument("target", nargs="?", default=default)
+        move.add_argument("--json", action="store_true", help="one line of JSON for each event")
     add(current)
     add(history)
     add(sql)
@@ -253,11 +263,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1
 
 
-def _report_move(before: tuple[str, ...], nothing: str) -> None:
-    after, scripts = applied_revisions(), script_directory()
-    if after == before:
-        print(f"{nothing}.", end=" ")
-    print(describe_place(after, scripts))
+def _move(alembic_command: Callable[..., None], target: str, nothing: str, json: bool) -> None:
+    config = alembic_config(alembic_command)
+    progress = config.attributes["progress"] = Progress(as_json=json)
+    try:
+        alembic_command(config, target.removeprefix("target="))
+    except CommandError as error:
+        progress.fail(str(error))
+        raise
+    progress.summarize(nothing)
 
 
 def _count(revisions: Sequence[Script]) -> str:

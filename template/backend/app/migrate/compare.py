@@ -16,12 +16,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateSchema
 
 from app.core.config import Settings
-from app.db.engine import migration_engine
 from app.migrate import drift, renames
 from app.migrate.config import running_command
+from app.migrate.connection import migration_engine
 from app.migrate.drift import Difference, as_operation, escaped
-from app.migrate.dump import Schema, parts, read_schema
-from app.migrate.ledger import TABLE_NAME
+from app.migrate.dump import OWN_TABLES, Schema, parts, read_schema
 from app.migrate.shadow import temporary_database
 
 # What revisions make for models to use, and models don't tell of.
@@ -83,7 +82,7 @@ def begin_comparison(
 def is_compared(
     config: Config, name: str | None, type_: str, parent_names: Mapping[str, Any]
 ) -> bool:
-    """Keeps the ledger and partitions, which no model tells of, out of autogenerate.
+    """Keeps our own tables and partitions, which no model tells of, out of autogenerate.
 
     A hook of Alembic (`include_name`).
     """
@@ -91,7 +90,7 @@ def is_compared(
         return True
     comparison: Comparison | None = config.attributes.get("comparison")
     partitions = comparison.partitions if comparison else set()
-    return name != TABLE_NAME and (parent_names["schema_name"], name) not in partitions
+    return name not in OWN_TABLES and (parent_names["schema_name"], name) not in partitions
 
 
 def describe(found: Sequence[Difference]) -> str:

@@ -33,13 +33,16 @@ def remove_alterations(container: ops.OpContainer, like: ops.AlterColumnOp) -> N
             container.ops.remove(op)
 
 
-def remove(container: ops.OpContainer, op: ops.MigrateOperation) -> None:
-    """Removes an operation, wherever in the container it is."""
-    for item in list(container.ops):
+def substitute(
+    container: ops.OpContainer, op: ops.MigrateOperation, *others: ops.MigrateOperation
+) -> None:
+    """Puts others, or nothing, in the place of an operation, wherever in the container it is."""
+    for position, item in enumerate(container.ops):
         if item is op:
-            container.ops.remove(item)
-        elif isinstance(item, ops.OpContainer):
-            remove(item, op)
+            container.ops[position : position + 1] = others
+            return
+        if isinstance(item, ops.OpContainer):
+            substitute(item, op, *others)
 
 
 def remove_unneeded(container: ops.OpContainer, changed: Collection[str]) -> None:
@@ -69,7 +72,7 @@ def correct_enums(container: ops.OpContainer) -> None:
             continue
         key = (type(op), getattr(op, "schema", None), getattr(op, "name", None))
         if key in seen:
-            remove(container, op)
+            substitute(container, op)
         seen.add(key)
         references = getattr(op, "affected_columns", [])
         for position, reference in enumerate(references):
@@ -94,7 +97,7 @@ def create_schemas(script: ops.MigrationScript, connection: Connection) -> None:
 
 
 def postpone_foreign_keys(creating: ops.OpContainer, dropping: ops.OpContainer) -> None:
-    """Adds a foreign key to a table that is created later in the revision after all tables.
+    """Adds a foreign key last whose target is created, or becomes unique, later in the revision.
 
     Args:
         creating: The direction that creates the tables.
@@ -102,15 +105,33 @@ def postpone_foreign_keys(creating: ops.OpContainer, dropping: ops.OpContainer) 
     """
     created: set[tuple[str | None, str]] = set()
     names = {(table.schema, table.table_name) for table in _new_tables(creating)}
+    later = names | {
+        (op.schema, op.table_name)
+        for op in leaves(creating)
+        if isinstance(op, ops.CreateUniqueConstraintOp)
+        or (isinstance(op, ops.CreateIndexOp) and op.unique)
+    }
     for table in _new_tables(creating):
         created.add((table.schema, table.table_name))
         for key in [item for item in table.columns if isinstance(item, ForeignKeyConstraint)]:
             target = (key.referred_table.schema, key.referred_table.name)
-            if key.use_alter or target in names - created:
+            if key.use_alter or target in later - created:
                 table.columns = [item for item in table.columns if item is not key]
                 key.use_alter = False
                 creating.ops.append(ops.CreateForeignKeyOp.from_constraint(key))
                 dropping.ops.insert(0, ops.DropConstraintOp.from_constraint(key))
+
+
+def drop_foreign_keys_first(container: ops.OpContainer) -> None:
+    """Drops foreign keys before the tables that they may refer to."""
+    keys = [
+        op
+        for op in leaves(container)
+        if isinstance(op, ops.DropConstraintOp) and op.constraint_type == "foreignkey"
+    ]
+    for key in keys:
+        substitute(container, key)
+    container.ops[:0] = keys
 
 
 def _new_tables(container: ops.OpContainer) -> list[ops.CreateTableOp]:

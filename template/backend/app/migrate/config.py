@@ -7,7 +7,7 @@ from typing import Any
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from app.core.config import BACKEND_DIR
+from app.core.files import BACKEND_DIR
 from app.migrate import hooks  # noqa: F401 - registers what alembic.ini names
 from app.migrate.history import load_scripts
 

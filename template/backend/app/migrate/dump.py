@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from alembic.util import CommandError
 
 from app.core.config import Settings
+from app.migrate import checkpoint, ledger
 from app.migrate.databases import connection_file
-from app.migrate.ledger import TABLE_NAME
 
 # The tables that migrations keep for themselves.
-OWN_TABLES = ("alembic_version", TABLE_NAME)
+OWN_TABLES = ("alembic_version", ledger.TABLE_NAME, checkpoint.TABLE_NAME)
 
 IDENTIFIER = r'(?:"(?:[^"]|"")+"|[\w$]+)'
 QUALIFIED = rf"(?:{IDENTIFIER}\.)?{IDENTIFIER}"

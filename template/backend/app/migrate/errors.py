@@ -9,7 +9,7 @@ from typing import Any
 from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
-from app.core.config import BACKEND_DIR, ConfigurationError
+from app.core.files import BACKEND_DIR, ConfigurationError
 from app.migrate.history import explain_several_heads, heads, read_revisions
 from app.migrate.progress import Progress
 
@@ -89,17 +89,21 @@ def _failed_revision(error: Exception, progress: Progress) -> FailedRevisionErro
     lines = [
         f"The {direction} of revision {revision.revision} failed ({_relative(revision.path)})."
     ]
+    advice = f"Correct the file, then run: just db-{direction}"
     if isinstance(error, DBAPIError):
         lines.append(f"PostgreSQL says: {str(error.orig).strip()}")
         if error.statement:
             lines.append(f"SQL: {error.statement.strip()}")
+        if error.connection_invalidated:
+            advice = f"The connection was lost. Nothing to correct: run just db-{direction} again"
     else:
         lines.append(describe_error(error))
-    return FailedRevisionError(
-        "\n".join(lines),
-        "Its transaction was rolled back, the revisions before it stay. "
-        f"Correct the file, then run: just db-{direction}",
+    kept = (
+        "What it had committed stays, the rest was rolled back."
+        if progress.is_partly_committed
+        else "Its transaction was rolled back, the revisions before it stay."
     )
+    return FailedRevisionError("\n".join(lines), f"{kept} {advice}")
 
 
 def _relative(path: str | None) -> str:

@@ -5,6 +5,7 @@ from alembic.autogenerate.api import AutogenContext
 from alembic.operations import MigrateOperation
 
 from app.migrate.drift import Difference
+from app.migrate.dump import parts
 
 
 class FillInOp(MigrateOperation):
@@ -17,6 +18,10 @@ class FillInOp(MigrateOperation):
         return ("fill in", str(self.difference))
 
 
+class BackfillOp(FillInOp):
+    """The place where somebody has to say what a new column is in the rows that are there."""
+
+
 @renderers.dispatch_for(FillInOp)
 def _render_fill_in(context: AutogenContext, op: FillInOp) -> list[str]:
     what = [f"# {line}" for line in str(op.difference).splitlines()]
@@ -26,3 +31,23 @@ def _render_fill_in(context: AutogenContext, op: FillInOp) -> list[str]:
         *what,
         f"raise NotImplementedError({message!r})",
     ]
+
+
+@renderers.dispatch_for(BackfillOp)
+def _render_backfill(context: AutogenContext, op: BackfillOp) -> list[str]:
+    context.imports.add("from app.migrate.backfill import backfill")
+    name = op.difference.name
+    schema, table = parts(name.table)
+    values, where = (_quoted(f"{name.name} {rest}") for rest in ("= …", "IS NULL"))
+    options = f", schema={_quoted(schema)}" if schema != "public" else ""
+    message = f"Fill in: {name}"
+    return [
+        f"# The rows that are there need a {name.name}. Write it in place of …, and remove the raise:",
+        f"# backfill({_quoted(table)}, {values}, where={where}{options})",
+        f"raise NotImplementedError({message!r})",
+    ]
+
+
+def _quoted(text: str) -> str:
+    """A literal as the formatter would write it; it leaves comments alone."""
+    return repr(text) if '"' in text else f'"{text}"'

@@ -5,9 +5,10 @@ import subprocess
 
 from alembic.util import CommandError
 
-from app.core.config import BACKEND_DIR
+from app.core.files import BACKEND_DIR
 
 VERSIONS_IN_GIT = "alembic/versions"
+MODELS_IN_GIT = "app/models"
 # Set while git runs a hook, and true for the repository's top folder only.
 OF_HOOKS = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"}
 
@@ -40,12 +41,14 @@ def commit_exists(name: str) -> bool:
 
 
 def revision_files_at(commit: str) -> dict[str, bytes]:
-    """The revision files of a commit: the path in the backend folder, and the content.
+    """The revision files of a commit: the path in the backend folder, and the content."""
+    return python_files_at(commit, VERSIONS_IN_GIT)
 
-    Two processes for any number of files.
-    """
+
+def python_files_at(commit: str, folder: str) -> dict[str, bytes]:
+    """The Python files below a folder of a commit. Two processes for any number of files."""
     entries = {}
-    for line in git("ls-tree", "-r", "-z", commit, "--", VERSIONS_IN_GIT).split("\0"):
+    for line in git("ls-tree", "-r", "-z", commit, "--", folder).split("\0"):
         description, _, path = line.partition("\t")
         if path.endswith(".py"):
             entries[path] = description.split()[2]

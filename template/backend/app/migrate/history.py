@@ -4,38 +4,19 @@ latest_revision.txt holds the newest revision, so that two branches which both a
 there, in git, and not in a deployment.
 """
 
-import ast
 import fcntl
-import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from warnings import catch_warnings, simplefilter
 
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
-from app.core.config import BACKEND_DIR
-
-VERSIONS = BACKEND_DIR / "alembic" / "versions"
-LATEST = BACKEND_DIR / "alembic" / "latest_revision.txt"
-
-
-@dataclass(frozen=True)
-class Revision:
-    """A revision file, read without running it."""
-
-    path: Path
-    revision: str
-    parents: tuple[str, ...]
-    # Why there is no way back from it; empty when there is.
-    irreversible: str = ""
-    # The revisions in whose place it is, with the checksums of their files.
-    replaces: Mapping[str, str] = field(default_factory=dict)
+from app.core.files import BACKEND_DIR
+from app.migrate.revision_file import LATEST, VERSIONS, Revision, parse_revision
 
 
 def read_revisions() -> dict[str, Revision]:
@@ -57,7 +38,7 @@ def read_revisions() -> dict[str, Revision]:
 
 
 def read_revision(path: Path) -> Revision:
-    """Reads `revision`, `down_revision` and `replaces` of one file.
+    """Reads what one file says of itself, without running it.
 
     Raises:
         CommandError: the file is no Python, or lacks one of the two.
@@ -72,49 +53,6 @@ def read_revision(path: Path) -> Revision:
         raise CommandError(f"{_shown(path)} can't be read: {error}") from None
     except KeyError as error:
         raise CommandError(f"{_shown(path)} sets no {error}: is it a migration?") from None
-
-
-def parse_revision(path: Path, source: bytes) -> Revision:
-    """What a revision file's content says.
-
-    Raises:
-        SyntaxError: it is no Python.
-        ValueError: one of the values is not a constant.
-        KeyError: it lacks `revision` or `down_revision`.
-    """
-    values = _assignments(source)
-    down = values["down_revision"]
-    parents = (down,) if isinstance(down, str) else tuple(down or ())
-    return Revision(
-        path,
-        values["revision"],
-        parents,
-        values.get("irreversible", ""),
-        values.get("replaces", {}),
-    )
-
-
-def revision_of(source: bytes) -> str:
-    """The `revision` that a file's content sets; empty if it sets none."""
-    return str(_assignments(source).get("revision", ""))
-
-
-def checksum(source: bytes) -> str:
-    """The checksum of a revision file's content, the same for every line ending."""
-    return hashlib.sha256(source.replace(b"\r\n", b"\n")).hexdigest()
-
-
-def _assignments(source: bytes) -> dict[str, Any]:
-    values = {}
-    for node in ast.parse(source).body:
-        match node:
-            case (
-                ast.Assign(targets=[ast.Name(id=name)], value=value)
-                | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
-            ):
-                if name in {"revision", "down_revision", "irreversible", "replaces"}:
-                    values[name] = ast.literal_eval(value)
-    return values
 
 
 def heads(revisions: Mapping[str, Revision]) -> list[str]:

@@ -11,12 +11,13 @@ from typing import Any
 
 from alembic.runtime.migration import MigrationContext
 from alembic.util import CommandError
-from sqlalchemy import Connection
+from sqlalchemy import Connection, inspect
 
-from app.core.config import BACKEND_DIR
+from app.core.files import BACKEND_DIR
 from app.migrate.git import git
-from app.migrate.history import VERSIONS, Revision, checksum, read_revision
-from app.migrate.ledger import Entry, add_rows, ledger, ledger_row, read_entries
+from app.migrate.history import read_revision
+from app.migrate.ledger import TABLE_NAME, Entry, add_rows, ledger, ledger_row, read_entries
+from app.migrate.revision_file import VERSIONS, Revision, checksum
 from app.migrate.status import explain_unknown
 
 # What became of a revision by the action of its newest row.
@@ -59,6 +60,14 @@ def verify_applied(connection: Connection) -> None:
         if comparison.differences:
             raise CommandError(f"Nothing was run: {explain(comparison.differences, heads)}")
         add_rows(connection, comparison.rows)
+
+
+def is_content(connection: Connection, heads: Collection[str]) -> bool:
+    """Whether the ledger agrees with the files and has nothing to be added. Only reads."""
+    if not inspect(connection).has_table(TABLE_NAME):
+        return False
+    comparison = compare_with_files(connection, heads)
+    return not (comparison.unknown or comparison.differences or comparison.rows)
 
 
 def compare_with_files(connection: Connection, heads: Collection[str]) -> Comparison:

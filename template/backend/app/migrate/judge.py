@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from app.db.naming import REVISIONS_CONVENTION
 from app.migrate import drift
 from app.migrate.compare import Comparison
-from app.migrate.completion import leaves, remove, remove_alterations, remove_unneeded
+from app.migrate.completion import leaves, remove_alterations, remove_unneeded, substitute
 from app.migrate.connection import connect
 from app.migrate.drift import Difference, as_operation
 from app.migrate.dump import Schema, parts, read_schema
@@ -87,6 +87,14 @@ def complete(
     comparison.left = [*left, *left_behind]
 
 
+def run_as_written(
+    context: AutogenContext, operations: Operations, op: ops.MigrateOperation
+) -> None:
+    """Runs the very text of the revision, not the operation: some exist as text only."""
+    code = render_op(context, op)
+    exec("\n".join([*context.imports, *code]), {"op": operations, "sa": sqlalchemy})  # noqa: S102
+
+
 def _try(
     context: AutogenContext,
     operations: Operations,
@@ -101,18 +109,16 @@ def _try(
     connection = operations.get_bind()
     failed = []
     for op in list(leaves(container)):
-        code = render_op(context, op)
         try:
             with connection.begin_nested():
-                # The very text of the revision, not the operation: some exist as text only.
-                exec("\n".join([*context.imports, *code]), {"op": operations, "sa": sqlalchemy})  # noqa: S102
+                run_as_written(context, operations, op)
         except Exception as error:
             reason = str(error.orig) if isinstance(error, DBAPIError) else describe_error(error)
             if isinstance(op, ops.AlterColumnOp):
                 remove_alterations(container, op)
                 failed.append(op)
             elif undoing:
-                remove(container, op)
+                substitute(container, op)
                 comparison.reasons[reason.strip()] = None
             else:
                 raise CommandError(

@@ -35,10 +35,10 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.schema import CreateTable
 
-from app.core.config import BACKEND_DIR
+from app.core.files import BACKEND_DIR
 from app.db.naming import NAMING_CONVENTION
-from app.migrate.history import checksum
 from app.migrate.progress import Progress
+from app.migrate.revision_file import checksum
 
 TABLE_NAME = "migration_ledger"
 # After these a revision is not applied.

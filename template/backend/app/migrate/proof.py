@@ -1,6 +1,6 @@
-"""Runs a new revision before anybody applies it: up, down and up again, on the shadow database."""
+"""Runs new revisions before anybody applies them: up, down and up again, on the shadow database."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
 from io import StringIO
 
@@ -8,6 +8,7 @@ from alembic import command
 from alembic.util import CommandError
 
 from app.core.config import Settings
+from app.migrate.capture import Captured, captured_sql
 from app.migrate.compare import Comparison, describe
 from app.migrate.config import alembic_config
 from app.migrate.drift import differences
@@ -15,18 +16,23 @@ from app.migrate.dump import Schema, read_schema
 from app.migrate.shadow import borrowed_shadow
 
 
-def prove(revision: str, comparison: Comparison) -> None:
-    """Checks that the newest revision leads to the models, back to the history, and there again.
+def prove(revisions: Sequence[str], comparison: Comparison) -> list[Captured]:
+    """Checks that the newest revisions lead to the models, back to the history, and there again.
+
+    Returns what they executed.
 
     Raises:
-        CommandError: it fails, or something is different afterwards.
+        CommandError: one fails, or something is different afterwards.
     """
+    first, last = revisions[0], revisions[-1]
     with borrowed_shadow() as database:
-        _compare(f"After the upgrade to {revision}", database, comparison.models)
-        _run(command.downgrade, "-1", database)
-        _compare(f"After the downgrade of {revision}", database, comparison.history)
-        _run(command.upgrade, "head", database)
-        _compare(f"After the second upgrade to {revision}", database, comparison.models)
+        _compare(f"After the upgrade to {last}", database, comparison.models)
+        _run(command.downgrade, f"-{len(revisions)}", database)
+        _compare(f"After the downgrade of {first}", database, comparison.history)
+        with captured_sql() as captured:
+            _run(command.upgrade, "head", database)
+        _compare(f"After the second upgrade to {last}", database, comparison.models)
+    return list(captured.values())
 
 
 def _run(alembic_command: Callable[..., None], target: str, database: Settings) -> None:

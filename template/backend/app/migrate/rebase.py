@@ -11,7 +11,8 @@ from pathlib import Path
 from alembic.util import CommandError
 
 from app.migrate.git import base_branch, base_tips, git_or_none, is_replaying, revision_files_at
-from app.migrate.history import Revision, heads, reparented, revision_of, set_latest
+from app.migrate.history import heads, reparented, set_latest
+from app.migrate.revision_file import Revision, revision_of
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from types import ModuleType
 from alembic.util import CommandError
 from sqlmodel import SQLModel
 
-from app.core.config import BACKEND_DIR
+from app.core.files import BACKEND_DIR
 from app.migrate.errors import describe_error
 
 

@@ -8,7 +8,7 @@ from alembic.util import CommandError
 
 from app.migrate.connection import connect
 from app.migrate.git import git_or_none
-from app.migrate.history import Revision, checksum, read_revisions
+from app.migrate.history import read_revisions
 from app.migrate.integrity import parents_of, reachable
 from app.migrate.ledger import (
     Entry,
@@ -18,6 +18,7 @@ from app.migrate.ledger import (
     operator,
     read_entries,
 )
+from app.migrate.revision_file import Revision, checksum
 
 
 @dataclass(frozen=True)

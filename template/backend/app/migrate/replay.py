@@ -6,11 +6,8 @@ Building the shadow database was the first way up. What came out is remembered w
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr
 from io import StringIO
-from typing import Any
 
 from alembic import command
-from psycopg import Connection
-from psycopg.sql import SQL, Identifier, Literal
 
 from app.core.config import Settings, get_settings
 from app.migrate.config import alembic_config
@@ -18,9 +15,9 @@ from app.migrate.databases import connect_to_server
 from app.migrate.drift import differences
 from app.migrate.dump import Schema, read_schema
 from app.migrate.errors import FailedRevisionError
-from app.migrate.history import Revision
 from app.migrate.report import Finding, Outcome, failed, passed
-from app.migrate.shadow import shadow_database, temporary_database
+from app.migrate.revision_file import Revision
+from app.migrate.shadow import remember, remembered, shadow_database, temporary_database
 
 MAX_SHOWN = 20
 FIX = (
@@ -38,15 +35,15 @@ def replay_history(revisions: Mapping[str, Revision], head: str) -> Outcome:
         CommandError: the history can't be applied, or there is no database to try it on.
     """
     with shadow_database(get_settings()) as shadow, connect_to_server(shadow) as server:
-        remembered = _comment(server, shadow.postgres_db)
-        if remembered:
-            return passed(f"{remembered}; unchanged since")
+        known = remembered(server, shadow.postgres_db)
+        if "replay" in known:
+            return passed(f"{known['replay']}; unchanged since")
         with temporary_database(shadow, "copy") as empty:
             nothing = read_schema(empty)
         with temporary_database(shadow, "copy", template=shadow.postgres_db) as copy:
             outcome = _go_down_and_up(copy, floor(revisions, head), nothing)
         if outcome.outcome == "passed":
-            _set_comment(server, shadow.postgres_db, outcome.detail)
+            remember(server, shadow.postgres_db, {**known, "replay": outcome.detail})
         return outcome
 
 
@@ -61,14 +58,14 @@ def floor(revisions: Mapping[str, Revision], head: str) -> Revision | None:
 def _go_down_and_up(copy: Settings, last: Revision | None, nothing: Schema) -> Outcome:
     before = read_schema(copy)
     try:
-        _run(command.downgrade, copy, last.revision if last else "base")
+        run_quietly(command.downgrade, copy, last.revision if last else "base")
         left = [] if last else sorted(read_schema(copy).keys() - nothing.keys())
         if left:
             return failed(
                 "the way down leaves something behind",
                 [Finding(f"At base there still is: {thing}", LEFT) for thing in left[:MAX_SHOWN]],
             )
-        _run(command.upgrade, copy, "head")
+        run_quietly(command.upgrade, copy, "head")
     except FailedRevisionError as error:
         return failed("not every revision goes down and up again", [Finding(error.reason, FIX)])
     found = differences(read_schema(copy), before)
@@ -83,20 +80,9 @@ def _go_down_and_up(copy: Settings, last: Revision | None, nothing: Schema) -> O
     return passed("every revision goes down and up again")
 
 
-def _run(alembic: Callable[..., None], database: Settings, target: str) -> None:
+def run_quietly(alembic: Callable[..., None], database: Settings, target: str) -> None:
+    """Runs one of Alembic's commands without its progress."""
     config = alembic_config(alembic)
     config.attributes["settings"] = database
-    with redirect_stderr(StringIO()):  # the progress of each revision
+    with redirect_stderr(StringIO()):
         alembic(config, target)
-
-
-def _comment(server: Connection, database: str) -> str:
-    row: Any = server.execute(
-        "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s",
-        [database],
-    ).fetchone()
-    return row[0] or ""
-
-
-def _set_comment(server: Connection, database: str, text: str) -> None:
-    server.execute(SQL("COMMENT ON DATABASE {} IS {}").format(Identifier(database), Literal(text)))

@@ -4,7 +4,7 @@ import keyword
 import re
 from pathlib import Path
 
-from app.core.config import BACKEND_DIR
+from app.core.files import BACKEND_DIR
 
 MODELS = BACKEND_DIR / "app" / "models" / "__init__.py"
 REGISTRY = BACKEND_DIR / "app" / "db" / "base.py"

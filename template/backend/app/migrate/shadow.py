@@ -4,34 +4,41 @@ What somebody's development database looks like plays no part in it. It is built
 of the history and kept on the server under a name that holds the checksum.
 """
 
+import glob
 import hashlib
+import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import psycopg
 from alembic.config import Config
 from alembic.util import CommandError
 from psycopg import Connection
-from psycopg.sql import SQL, Identifier
+from psycopg.sql import SQL, Identifier, Literal
 
-from app.core.config import BACKEND_DIR, Settings, get_settings
+from app.core.config import Settings, get_settings
+from app.core.files import BACKEND_DIR
 from app.migrate.databases import (
     clone_database,
     connect_to_server,
     create_missing_database,
     drop_database,
 )
-from app.migrate.history import LATEST, VERSIONS
+from app.migrate.history import read_revision
 from app.migrate.metadata import compares_models
+from app.migrate.revision_file import LATEST, VERSIONS
 from app.migrate.shadow_server import overrides, shadow_server
 
 # With the mark and the checksum an identifier of at most 63 bytes.
 MAX_PREFIX_LENGTH = 40
 CHECKSUM_LENGTH = 12
+# How many a command may have added since the shadow database was built; more build it anew.
+MAX_NEW_REVISIONS = 20
 LOCK_POLL_S = 0.1
 LOCK_TIMEOUT_S = 600
 
@@ -45,7 +52,7 @@ def database_for(config: Config) -> Iterator[Settings]:
         with shadow_copy() as settings:
             yield settings
     else:
-        yield get_settings()
+        yield get_settings().for_migrations()
 
 
 @contextmanager
@@ -122,12 +129,30 @@ def temporary_database(beside: Settings, purpose: str, template: str = "") -> It
             drop_database(connection, name)
 
 
-def history_checksum(without: str = "") -> str:
-    """A checksum of all revision files, or of all but one revision's, the same on every platform."""
+def remembered(connection: Connection, shadow: str) -> dict[str, str]:
+    """What checks have found of a shadow database, by check."""
+    found = _value(
+        connection,
+        "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s",
+        shadow,
+    )
+    with suppress(ValueError):  # a former release left one sentence
+        if isinstance(found, str):
+            return dict(json.loads(found))
+    return {}
+
+
+def remember(connection: Connection, shadow: str, found: dict[str, str]) -> None:
+    """Keeps what checks have found until the history changes."""
+    connection.execute(
+        SQL("COMMENT ON DATABASE {} IS {}").format(Identifier(shadow), Literal(json.dumps(found)))
+    )
+
+
+def history_checksum(without: Collection[Path] = ()) -> str:
+    """A checksum of all revision files, or of all but some, the same on every platform."""
     checksum = hashlib.sha256()
-    for path in sorted(VERSIONS.glob("*.py")):
-        if without and path.stem.endswith(without):
-            continue
+    for path in sorted(set(VERSIONS.glob("*.py")).difference(without)):
         checksum.update(path.name.encode() + b"\0")
         checksum.update(path.read_bytes().replace(b"\r\n", b"\n") + b"\0")
     return checksum.hexdigest()[:CHECKSUM_LENGTH]
@@ -185,13 +210,22 @@ def _build(connection: Connection, server: Settings, name: str) -> None:
 
 
 def _reuse_previous(connection: Connection, prefix: str, building: str) -> None:
-    """Goes on from the shadow of the same history without its newest revision, if there is one."""
-    newest = LATEST.read_text(encoding="utf-8").strip() if LATEST.exists() else ""
-    previous = f"{prefix}{history_checksum(without=newest)}"
-    if newest and _exists(connection, previous):
-        _rename(connection, previous, building)
-        # What `just db-check` found does not hold for the new one.
-        connection.execute(SQL("COMMENT ON DATABASE {} IS NULL").format(Identifier(building)))
+    """Goes on from the shadow of the same history without its newest revisions, if there is one."""
+    existing = _names_like(connection, prefix)
+    newest: list[Path] = []
+    revision = LATEST.read_text(encoding="utf-8").strip() if LATEST.exists() else ""
+    while existing and revision and len(newest) < MAX_NEW_REVISIONS:
+        path = next(VERSIONS.glob(f"*{glob.escape(revision)}.py"), None)
+        if path is None:
+            return
+        newest.append(path)
+        previous = f"{prefix}{history_checksum(newest)}"
+        if previous in existing:
+            _rename(connection, previous, building)
+            # What `just db-check` found does not hold for the new one.
+            connection.execute(SQL("COMMENT ON DATABASE {} IS NULL").format(Identifier(building)))
+            return
+        revision = next(iter(read_revision(path).parents), "")
 
 
 def _prefix(server: Settings) -> str:

@@ -9,8 +9,8 @@ from pathlib import Path
 from alembic.util import CommandError
 
 from app.migrate.git import base_branch, base_tips, commit_exists, git_or_none, revision_files_at
-from app.migrate.history import Revision, checksum, parse_revision
 from app.migrate.report import Finding
+from app.migrate.revision_file import Revision, checksum, parse_revision
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,19 @@ def changed_revisions(
             fix += f"\nThen delete {here.path.name}."
         findings.append(Finding(_describe(there, here, shared.branch), fix))
     return findings
+
+
+def unshared_revisions(shared: Collection[SharedFiles], work: Mapping[str, Revision]) -> list[str]:
+    """The revisions that only the work tree has. One that was edited here is shared all the same."""
+    there = {
+        content.replace(b"\r\n", b"\n"): Path(path)
+        for branch in shared
+        for path, content in branch.files.items()
+    }
+    here = {r.path.read_bytes().replace(b"\r\n", b"\n"): name for name, r in work.items()}
+    edited = [_read(there[source], source) for source in there.keys() - here.keys()]
+    known = {revision.revision for revision in edited if revision}
+    return [name for source, name in here.items() if source not in there and name not in known]
 
 
 def _read(path: Path, source: bytes) -> Revision | None:

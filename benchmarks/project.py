@@ -1,0 +1,98 @@
+"""A project rendered for measuring, with a database server of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import copier
+import psycopg
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@dataclass
+class Project:
+    """A rendered project and the environment that its commands run in."""
+
+    path: Path
+    env: dict[str, str]
+
+    @property
+    def backend(self) -> Path:
+        return self.path / "backend"
+
+    def run(self, *command: str) -> float:
+        """Runs a command and returns the seconds it took."""
+        started = time.perf_counter()
+        done = subprocess.run(command, cwd=self.backend, env=self.env, capture_output=True)
+        seconds = time.perf_counter() - started
+        if done.returncode != 0:
+            sys.exit(f"{' '.join(command)} failed:\n{(done.stdout + done.stderr).decode()}")
+        return seconds
+
+    def connect(self) -> psycopg.Connection:
+        password = (self.path / "secrets" / "postgres_password.txt").read_text().strip()
+        return psycopg.connect(
+            host="127.0.0.1",
+            port=self.env["POSTGRES_PORT"],
+            user="app",
+            password=password,
+            dbname=self.env["POSTGRES_DB"],
+            autocommit=True,
+        )
+
+    def execute(self, sql: str) -> list[tuple[Any, ...]]:
+        with self.connect() as connection:
+            cursor = connection.execute(sql.encode())
+            return cursor.fetchall() if cursor.description else []
+
+
+@contextmanager
+def running_project() -> Iterator[Project]:
+    """Renders a project and starts its server; both are gone afterwards."""
+    base = Path(tempfile.mkdtemp(prefix="copier-sqlmodel-bench-"))
+    path = base / "template"
+    copier.run_copy(
+        str(REPOSITORY),
+        path,
+        data={"project_name": "Bench", "llm_settings": False},
+        defaults=True,
+        unsafe=True,
+        vcs_ref="HEAD",
+        quiet=True,
+        settings=copier.Settings(),
+    )
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    unwanted = ("PG", "POSTGRES_", "PYTHON", "VIRTUAL_ENV", "GIT_")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
+    env |= {
+        "PATH": f"{REPOSITORY / '.venv' / 'bin'}:{env['PATH']}",
+        "UV_PROJECT_ENVIRONMENT": str(base / "venv"),
+        "POSTGRES_PORT": port,
+        "POSTGRES_DB": "bench",
+        **{
+            f"GIT_{who}_{what}": "bench@example.org"
+            for who in ("AUTHOR", "COMMITTER")
+            for what in ("NAME", "EMAIL")
+        },
+    }
+    project = Project(path, env)
+    project.run("just", "start")
+    try:
+        yield project
+    finally:
+        project.run("just", "stop")
+        shutil.rmtree(base)

@@ -1,0 +1,155 @@
+"""What is unsafe in a revision on a database that is in use, unless it is accepted with a reason."""
+
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from textwrap import indent, shorten
+
+from alembic.util import CommandError
+
+from app.migrate.capture import Captured
+from app.migrate.history import read_revisions
+from app.migrate.in_use import InUse, used_by_base_branch
+from app.migrate.report import Finding
+from app.migrate.revision_file import Revision
+from app.migrate.rules import (
+    GENERAL,
+    KEEP,
+    ONLY_IF_REWRITTEN,
+    OWN,
+    ROLLOUT,
+    SPECIAL,
+    SQUAWK,
+    STILL_IN_USE,
+)
+from app.migrate.squawk import Hit, NoSquawkError, squawk_hits
+
+ALL_ROWS = re.compile(r"(?:^|;)\s*((UPDATE|DELETE FROM|TRUNCATE)\b[^;]*)", re.IGNORECASE)
+MAX_SQL_LENGTH = 100
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A broken rule, and the rules by which it may be accepted."""
+
+    rule: str
+    message: str
+    accepted_by: frozenset[str]
+
+
+def lint(captured: Sequence[Captured], revisions: Mapping[str, Revision]) -> list[Finding]:
+    """What is unsafe in the revisions and not accepted in their files.
+
+    Raises:
+        NoSquawkError: it can't be told.
+        CommandError: squawk failed.
+    """
+    in_use = used_by_base_branch()
+    findings = []
+    for one in captured:
+        revision = revisions[one.revision]
+        reasons = {rule for rule, reason in revision.accepted.items() if reason.strip()}
+        left = [p for p in dict.fromkeys(problems(one, in_use)) if not p.accepted_by & reasons]
+        fix = _how_to_accept(revision, [problem.rule for problem in left])
+        findings += [Finding(problem.message, fix) for problem in left]
+    return findings
+
+
+def refuse_unsafe(captured: Sequence[Captured]) -> None:
+    """Refuses new revisions that are unsafe; where there is no squawk it only says so.
+
+    Raises:
+        CommandError: names what is unsafe, what it does and what to write instead.
+    """
+    try:
+        findings = lint(captured, read_revisions())
+    except NoSquawkError as error:
+        print(f"Not checked for what is unsafe on a database in use: {error}", file=sys.stderr)
+        return
+    if findings:
+        lines = ["This is not safe on a database that is in use."]
+        for fix, group in groupby(findings, lambda finding: finding.fix):
+            lines += [*(indent(finding.message, "    ") for finding in group), fix]
+        raise CommandError("\n".join([*lines, "Then go on with: just db-check"]))
+
+
+def problems(captured: Captured, in_use: InUse) -> Iterator[Problem]:
+    """The rules that a revision breaks, accepted or not."""
+    reported = [hit for hit in squawk_hits(captured) if hit.rule in SQUAWK]
+    special = {(hit.statement, hit.text) for hit in reported if hit.rule in SPECIAL}
+    for hit in [*reported, *_own_hits(captured, reported)]:
+        is_said = hit.rule == GENERAL and (hit.statement, hit.text) in special
+        if not is_said and not _is_harmless(hit, captured):
+            yield _problem(hit, captured, in_use)
+
+
+def _own_hits(captured: Captured, reported: Sequence[Hit]) -> Iterator[Hit]:
+    explained = {hit.statement for hit in reported if hit.rule in ONLY_IF_REWRITTEN}
+    for statement in captured.statements:
+        in_one_line = " ".join(statement.sql.split())
+        for text, verb in ALL_ROWS.findall(in_one_line):
+            if verb.upper() == "TRUNCATE":
+                yield Hit("ban-truncate", statement, text)
+            elif not re.search(r"\bWHERE\b", text, re.IGNORECASE):
+                yield Hit("change-in-batches", statement, text)
+        is_truncate = in_one_line.upper().startswith("TRUNCATE")
+        if statement.rewritten and statement not in explained and not is_truncate:
+            yield Hit("rewriting-table", statement, in_one_line)
+
+
+def _is_harmless(hit: Hit, captured: Captured) -> bool:
+    """Whether the database knows better."""
+    table = _table(hit, captured)
+    if table in captured.created:
+        return True
+    if hit.rule in ONLY_IF_REWRITTEN:
+        return not hit.statement.rewritten
+    if hit.rule == "adding-not-nullable-field":
+        return (table, hit.name) in hit.statement.never_null
+    # The index goes with its table, of which another rule speaks.
+    return hit.rule == "require-concurrent-index-deletion" and table in captured.dropped
+
+
+def _problem(hit: Hit, captured: Captured, in_use: InUse) -> Problem:
+    rule = (SQUAWK | OWN)[hit.rule]
+    name, happens, instead = hit.rule, rule.happens, rule.instead
+    table = _table(hit, captured)
+    accepted_by = {name}
+    if name in ROLLOUT:
+        accepted_by.add(STILL_IN_USE)
+        column = hit.name if name in {"ban-drop-column", "renaming-column"} else ""
+        file = in_use.files.get((table.rpartition(".")[2], column))
+        if file:
+            name, accepted_by = STILL_IN_USE, {STILL_IN_USE}
+            happens += f" The models of {in_use.branch} still have it ({file})."
+            instead = KEEP.get(hit.rule, instead)
+        elif in_use.unknown:
+            happens += f" Whether the base branch still has it is not known: {in_use.unknown}"
+    new, definition = hit.definition
+    values = {
+        "call": ", ".join(map(_quoted, (new, table, definition))),
+        "table": table or "its table",
+        "name": hit.name,
+        "sql": shorten(hit.text, MAX_SQL_LENGTH, placeholder=" …"),
+    }
+    message = f"{name}: {happens.format(**values)}\nInstead: {instead.format(**values)}"
+    return Problem(name, message, frozenset(accepted_by))
+
+
+def _table(hit: Hit, captured: Captured) -> str:
+    return hit.table or captured.index_of.get(hit.name, "")
+
+
+def _how_to_accept(revision: Revision, rules: Sequence[str]) -> str:
+    reasons = {**dict.fromkeys(rules, ""), **revision.accepted}
+    pairs = ", ".join(f'"{rule}": {_quoted(reason)}' for rule, reason in sorted(reasons.items()))
+    return (
+        f"Change it, or write the reason why it is fine into {revision.path.name}, beside "
+        "down_revision:\n    accepted = {" + pairs + "}"
+    )
+
+
+def _quoted(text: str) -> str:
+    return f'"{text}"' if text.isprintable() and not set('"\\') & set(text) else repr(text)

@@ -1,0 +1,110 @@
+"""One migrator at a time on a database."""
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from alembic.util import CommandError
+from psycopg import Connection as DriverConnection
+from sqlalchemy import Connection
+
+from app.core.config import Settings
+from app.migrate.connection import POOLED
+from app.migrate.progress import Progress
+from app.migrate.sessions import describe_sessions, read_sessions
+
+# Locks of this kind belong to one database. Other programs derive their keys differently.
+KEY = "SELECT hashtextextended('migration of ' || current_database(), 0)"
+HOLDER = """
+    SELECT pid FROM pg_locks
+    WHERE locktype = 'advisory' AND granted AND objsubid = 1
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND (classid::bigint << 32) + objid::bigint = %s
+"""
+POLL_S = (0.05, 2.0)  # the first and the longest pause between two tries
+
+
+@contextmanager
+def one_migrator(
+    connection: Connection, settings: Settings, progress: Progress, is_done: Callable[[], bool]
+) -> Iterator[bool]:
+    """Waits until no other migrator works on the database, and keeps others away.
+
+    The lock belongs to the session that the migration runs on, so it lasts as long as that works,
+    also through transactions of its own, and ends with it however it ends. It is tried for: waiting
+    for it inside PostgreSQL would hold a snapshot, which CREATE INDEX CONCURRENTLY waits for, and
+    both would wait for ever.
+
+    Args:
+        is_done: Whether there is nothing to do (any more). Then nothing is locked.
+
+    Yields:
+        Whether the lock is held; False if there is nothing to do.
+
+    Raises:
+        CommandError: somebody else had it all the time, or a pooler makes it worthless.
+    """
+    if is_done():
+        yield False
+        return
+    refuse_pooler(connection)
+    pauses = backoff(settings.migration_wait_s)
+    key = _scalar(connection, KEY)
+    while not _scalar(connection, "SELECT pg_try_advisory_lock(%s)", key):
+        pids = connection.exec_driver_sql(HOLDER, (key,)).scalars().all()
+        holders = read_sessions(_driver(connection), pids)
+        connection.commit()
+        progress.waits("another migration", holders)
+        try:
+            time.sleep(next(pauses))
+        except StopIteration:
+            raise CommandError(
+                f"Another migration has been running on this database for all of the "
+                f"{settings.migration_wait_s} s that this one waited (MIGRATION_WAIT_S): "
+                f"{describe_sessions(holders)}. Nothing was run here. Wait for it and try again."
+            ) from None
+        if is_done():
+            yield False
+            return
+    try:
+        yield True
+    finally:
+        if not connection.invalidated:
+            connection.rollback()
+            _scalar(connection, "SELECT pg_advisory_unlock(%s)", key)
+
+
+def backoff(total_s: float) -> Iterator[float]:
+    """Pauses in seconds that grow and differ between processes, until their time is over.
+
+    Exponential with full jitter: see "Exponential Backoff And Jitter", AWS Architecture Blog.
+    """
+    deadline = time.monotonic() + total_s
+    longest = POLL_S[0]
+    while (left := deadline - time.monotonic()) > 0:
+        yield min(left, random.uniform(POLL_S[0] / 2, longest))  # noqa: S311 - no secret
+        longest = min(longest * 2, POLL_S[1])
+
+
+def refuse_pooler(connection: Connection) -> None:
+    """Refuses a connection pooler: it may give the next transaction another session.
+
+    Raises:
+        CommandError: names the setting to use instead.
+    """
+    # A pooler makes up the process id that clients are told when they connect.
+    if _driver(connection).info.backend_pid != _scalar(connection, "SELECT pg_backend_pid()"):
+        raise CommandError(POOLED)
+
+
+def _driver(connection: Connection) -> DriverConnection:
+    driver: Any = connection.connection.driver_connection
+    return driver  # type: ignore[no-any-return]
+
+
+def _scalar(connection: Connection, sql: str, *parameters: object) -> object:
+    value: object = connection.exec_driver_sql(sql, parameters or None).scalar()
+    connection.commit()
+    return value
