@@ -115,9 +115,9 @@ def test_a_migrator_s_server_process_killed_before_any_statement(
 def test_a_migrator_killed_inside_a_concurrent_build(project: Project) -> None:
     prepare(project)
     project.just("db-upgrade", "+1").ok()
-    with project.connect() as observer, project.connect(autocommit=False) as reader:
-        # The build waits for this transaction in the middle, INVALID until then.
-        reader.execute("SELECT 1 FROM items")
+    with project.connect() as observer, project.connect(autocommit=False) as writer:
+        # The build waits for whoever has written, INVALID until then.
+        writer.execute("UPDATE items SET n = n WHERE id = 1")
         killed = start(project, "upgrade")
         building = "SELECT count(*) FROM pg_index WHERE NOT indisvalid"
         wait_for(lambda: count(observer, building))
@@ -132,7 +132,7 @@ def test_a_migrator_killed_inside_a_concurrent_build(project: Project) -> None:
             )
         )
         assert count(observer, building) == 1
-        reader.rollback()
+        writer.rollback()
         project.just("db-upgrade").ok()
         assert count(observer, building) == 0
         assert count(observer, "SELECT count(*) FROM items WHERE n <> 1") == 0
