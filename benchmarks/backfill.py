@@ -5,14 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.plot import plot_backfill
-from benchmarks.project import Project
+from benchmarks.project import Project, load
 
 ROWS = 1_000_000
 # The loop takes minutes for more.
@@ -22,7 +19,7 @@ QUICK_SHARE = 20
 PROBES = 8
 PROBE_PAUSE_S = 0.02
 # What an UPDATE waits for, without moving the row to the table's end.
-PROBE = "SELECT FROM people WHERE id = %s FOR NO KEY UPDATE"
+PROBE = "SELECT FROM people WHERE id = {key} FOR NO KEY UPDATE"
 PARENT = "572de137043f"
 
 LOOP = """\
@@ -92,16 +89,18 @@ def run(project: Project, output: Path, quick: bool, rounds: int) -> str:
     for name, body in METHODS.items():
         print(f"probed: {name}", file=sys.stderr)
         make_table(project, sizes[name])
-        with probes(project, sizes[name]) as longest:
+        with load(project, probes(sizes[name]), PROBE_PAUSE_S) as longest:
             apply(project, body)
-        waits[name] = max(longest)
+        waits[name] = max(longest.values())
     make_table(project, ROWS // share)
-    with probes(project, ROWS // share) as longest:
+    with load(project, probes(ROWS // share), PROBE_PAUSE_S) as longest:
         time.sleep(5)
     per_100_000 = [min(seconds[name]) * 100_000 / sizes[name] for name in METHODS]
     labels = [f"{name} ({sizes[name]:,})" for name in METHODS]
     plot_backfill(labels, per_100_000, [*waits.values()], output / "backfill.svg")
-    return report(sizes, {name: min(times) for name, times in seconds.items()}, waits, max(longest))
+    return report(
+        sizes, {name: min(times) for name, times in seconds.items()}, waits, max(longest.values())
+    )
 
 
 def make_table(project: Project, rows: int) -> None:
@@ -134,31 +133,10 @@ def apply(project: Project, body: str) -> float:
     return float(milliseconds) / 1000
 
 
-@contextmanager
-def probes(project: Project, rows: int) -> Iterator[list[float]]:
-    """Locks some rows over and over; yields the longest seconds that each had to be waited for."""
-    longest = [0.0] * PROBES
-    stop = threading.Event()
-
-    def probe(number: int) -> None:
-        key = rows * (2 * number + 1) // (2 * PROBES)
-        with project.connect() as connection:
-            connection.execute("SET synchronous_commit = off")
-            while not stop.is_set():
-                started = time.perf_counter()
-                connection.execute(PROBE, [key])
-                longest[number] = max(longest[number], time.perf_counter() - started)
-                time.sleep(PROBE_PAUSE_S)
-
-    threads = [threading.Thread(target=probe, args=[number]) for number in range(PROBES)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield longest
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
+def probes(rows: int) -> dict[str, str]:
+    """Requests that lock single rows, spread over the table."""
+    keys = [rows * (2 * number + 1) // (2 * PROBES) for number in range(PROBES)]
+    return {f"row {key}": PROBE.format(key=key) for key in keys}
 
 
 def report(

@@ -8,8 +8,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,3 +98,36 @@ def running_project() -> Iterator[Project]:
     finally:
         project.run("just", "stop")
         shutil.rmtree(base)
+
+
+@contextmanager
+def load(
+    project: Project, requests: Mapping[str, str], pause_s: float
+) -> Iterator[dict[str, float]]:
+    """Sends each request over and over, in a session of its own.
+
+    Args:
+        pause_s: Between an answer and the next request.
+
+    Yields:
+        The seconds that the slowest one of each took so far.
+    """
+    slowest = dict.fromkeys(requests, 0.0)
+    is_over = threading.Event()
+
+    def send(name: str) -> None:
+        with project.connect() as connection:
+            connection.execute("SET synchronous_commit = off")
+            while not is_over.wait(pause_s):
+                started = time.perf_counter()
+                connection.execute(requests[name].encode())
+                slowest[name] = max(slowest[name], time.perf_counter() - started)
+
+    with ThreadPoolExecutor(len(requests)) as pool:
+        senders = [pool.submit(send, name) for name in requests]
+        try:
+            yield slowest
+        finally:
+            is_over.set()
+    for sender in senders:
+        sender.result()

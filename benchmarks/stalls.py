@@ -16,8 +16,8 @@ from pathlib import Path
 import psycopg
 
 from benchmarks.plot import plot_stalls
-from benchmarks.project import Project
-from benchmarks.upgrades import make_plain
+from benchmarks.project import Project, load
+from benchmarks.upgrades import WITHOUT_MODELS, plain_alembic
 
 SIZES = [1_000_000, 5_000_000]
 QUICK = [100_000]
@@ -26,7 +26,7 @@ READER_S = 8
 PARENT = "572de137043f"
 ANY_ROW = "(SELECT 1 + (random() * {rows})::bigint)"
 LOAD = {
-    "read": f"SELECT * FROM accounts WHERE id = {ANY_ROW}",
+    "read": f"SELECT id, email FROM accounts WHERE id = {ANY_ROW}",
     "update": f"UPDATE accounts SET amount = amount + 1 WHERE id = {ANY_ROW}",
     "insert": "INSERT INTO accounts (owner_id, number, email, amount) "
     "SELECT 1, max(number) + 1, 'x', 0 FROM accounts",
@@ -135,14 +135,14 @@ def run(project: Project, output: Path, quick: bool, rounds: int) -> str:
     del rounds  # the longest of many requests is what counts
     python = f"{project.env['UV_PROJECT_ENVIRONMENT']}/bin/python"
     ours = [python, "-m", "app.migrate", "upgrade"]
-    plain = [python, "-m", "alembic", "-c", make_plain(project), "upgrade", "head"]
+    plain = [*plain_alembic(project, "plain", WITHOUT_MODELS), "upgrade", "head"]
     project.run(*ours)
     sizes = QUICK if quick else SIZES
     stalls: dict[int, dict[str, tuple[float, float]]] = {}
     idle: dict[int, float] = {}
     for size in sizes:
         make_tables(project, size)
-        with load(project, size) as longest:
+        with load(project, requests(size), PAUSE_S) as longest:
             time.sleep(10)
         idle[size] = max(longest.values())
         stalls[size] = {}
@@ -155,6 +155,10 @@ def run(project: Project, output: Path, quick: bool, rounds: int) -> str:
             print(f"{size:,} rows, {operation.name}: {both}", file=sys.stderr)
     plot_stalls(stalls, output / "stalls.svg")
     return report(stalls, idle)
+
+
+def requests(rows: int) -> dict[str, str]:
+    return {name: sql.format(rows=rows) for name, sql in LOAD.items()}
 
 
 def make_tables(project: Project, rows: int) -> None:
@@ -180,7 +184,7 @@ def stall(
     for body in bodies:
         write_revision(project, operation.name, body)
     with (
-        load(project, size) as longest,
+        load(project, requests(size), PAUSE_S) as longest,
         reader(project) if operation.behind_a_reader else nullcontext(),
     ):
         time.sleep(0.5)
@@ -204,32 +208,6 @@ def write_revision(project: Project, name: str, body: str) -> None:
     lines = "\n    ".join(body.split("; "))
     text = REVISION.format(name=name, revision=f"{number:012}", parent=parent, body=lines)
     (versions / f"2026-12-01_stall_{number:012}.py").write_text(text)
-
-
-@contextmanager
-def load(project: Project, rows: int) -> Iterator[dict[str, float]]:
-    """Requests one after the other, of each kind in a session of its own."""
-    longest = dict.fromkeys(LOAD, 0.0)
-    stop = threading.Event()
-
-    def requests(kind: str) -> None:
-        with project.connect() as connection:
-            connection.execute("SET synchronous_commit = off")
-            while not stop.is_set():
-                started = time.perf_counter()
-                connection.execute(LOAD[kind].format(rows=rows).encode())
-                longest[kind] = max(longest[kind], time.perf_counter() - started)
-                time.sleep(PAUSE_S)
-
-    threads = [threading.Thread(target=requests, args=[kind]) for kind in LOAD]
-    for thread in threads:
-        thread.start()
-    try:
-        yield longest
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
 
 
 @contextmanager

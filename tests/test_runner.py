@@ -51,6 +51,17 @@ def start(project: Project, *arguments: str, **env: str) -> subprocess.Popen[str
     )
 
 
+def read_until(process: subprocess.Popen[str], text: str) -> str:
+    """What a process says, up to the line that has the text."""
+    assert process.stdout is not None
+    said = ""
+    while text not in said:
+        line = process.stdout.readline()
+        assert line, said
+        said += line
+    return said
+
+
 def wait_for(condition: Callable[[], Any], timeout_s: float = 30) -> Any:
     deadline = time.monotonic() + timeout_s
     while not (found := condition()):
@@ -133,13 +144,9 @@ def test_traffic_goes_on_while_a_migration_waits_for_a_lock(project: Project) ->
     with reader as reading, project.connect(options="-c lock_timeout=5s") as traffic:
         pid = reading.info.backend_pid
         upgrade = start(project, "upgrade")
+        said = read_until(upgrade, "waits for a lock")
+        traffic.execute("SELECT count(*) FROM users")
         assert upgrade.stdout is not None
-        said = ""
-        while "waits for a lock" not in said:
-            line = upgrade.stdout.readline()
-            assert line, said
-            said += line
-            traffic.execute("SELECT count(*) FROM users")
         assert f"pid {pid} (reporting" in said + upgrade.stdout.readline()
         traffic.execute("UPDATE users SET first_name = 'Ada'")
         assert upgrade.poll() is None
@@ -194,12 +201,7 @@ def test_a_step_outside_a_transaction_waits_for_its_lock_too(project: Project) -
     path.write_text(path.read_text().replace("from alembic import op", use))
     with transaction(project, "SELECT 1 FROM users") as reading:
         upgrade = start(project, "upgrade")
-        assert upgrade.stdout is not None
-        said = ""
-        while "waits for a lock" not in said:
-            line = upgrade.stdout.readline()
-            assert line, said
-            said += line
+        read_until(upgrade, "waits for a lock")
         reading.rollback()
         said = upgrade.communicate(timeout=30)[0]
         assert upgrade.returncode == 0, said
@@ -279,7 +281,7 @@ def test_the_quick_look_misses_nothing(project: Project) -> None:
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("round_", range(5))
+@pytest.mark.parametrize("round_", range(int(os.environ.get("FAULT_ROUNDS", "6"))))
 def test_sixteen_upgrades_at_once(generate: Callable[..., Project], round_: int) -> None:
     project = generate()
     if round_ % 2:

@@ -1,6 +1,5 @@
 """Data migrations on tables in use: short transactions, batch after batch."""
 
-import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from app.migrate import checkpoint
 from app.migrate.batch_function import BatchFunction, change_by_function
+from app.migrate.connection import driver_connection
 from app.migrate.drift import escaped
 from app.migrate.keyset import (
     Change,
@@ -27,7 +27,9 @@ from app.migrate.keyset import (
     next_page,
     read_table,
 )
+from app.migrate.locks import backoff
 from app.migrate.meter import Meter
+from app.migrate.retry import is_retried
 
 FIRST_BATCH_ROWS = 1_000
 # How long a batch shall keep its rows locked.
@@ -43,8 +45,6 @@ SETTINGS = """
         -- A server that crashes loses a batch together with its checkpoint.
         set_config('synchronous_commit', 'off', true)
 """
-# Lock timeout, deadlock, serialization failure: a later try may succeed.
-RETRIED = {"55P03", "40P01", "40001"}
 RETRY_S = 60.0
 POLL_S = 0.5
 
@@ -182,8 +182,7 @@ def _one_batch(
 ) -> Batch | None:
     """Changes the next rows and records that; None when there are none left."""
     # psycopg's own transaction: for SQLAlchemy, this connection commits every statement.
-    driver: Any = connection.connection.driver_connection
-    with driver.transaction():
+    with driver_connection(connection).transaction():
         connection.execute(text(SETTINGS))
         at = checkpoint.read(connection)
         page = next_page(connection, table, where, at.last_key, limits)
@@ -222,22 +221,21 @@ def _retrying(
     action: Callable[[], Batch | None], pause: Callable[[float, str], None]
 ) -> Batch | None:
     """Tries again for a while when somebody else has locked the rows."""
-    started = time.monotonic()
-    wait_s = 0.05
+    pauses = backoff(RETRY_S)
     while True:
         try:
             return action()
         except DBAPIError as error:
-            if getattr(error.orig, "sqlstate", None) not in RETRIED:
+            if not is_retried(error):
                 raise
-            if time.monotonic() - started > RETRY_S:
+            seconds = next(pauses, None)
+            if seconds is None:
                 raise CommandError(
                     f"Rows of the next batch have been locked for {RETRY_S:.0f} s by another "
                     f"session. PostgreSQL says: {str(error.orig).strip()}\n"
                     "End that session's transaction, then go on from there: just db-upgrade"
                 ) from None
-        pause(wait_s * random.uniform(0.5, 1.5), "waiting for locked rows")  # noqa: S311
-        wait_s = min(2 * wait_s, 1.0)
+        pause(seconds, "waiting for locked rows")
 
 
 def _lag_mb(connection: Connection) -> int:

@@ -11,6 +11,8 @@ import psycopg
 from alembic.runtime.migration import RevisionStep
 from sqlalchemy import Connection, Engine, event
 
+from app.migrate.connection import driver_connection
+
 ALEMBIC = logging.getLogger("alembic.runtime.migration")
 # Alembic's own bookkeeping: what a revision does is done before.
 BOOKKEEPING = re.compile(r"\s*(INSERT INTO|UPDATE|DELETE FROM) alembic_version\b")
@@ -122,7 +124,7 @@ class _Recorder(logging.Handler):
             self._current = None
         if self._current is None:
             return
-        driver = _driver(connection)
+        driver = driver_connection(connection)
         if self._before is None:
             version = driver.info.server_version
             self._current.server_version = f"{version // 10000}.{version % 10000}"
@@ -138,7 +140,7 @@ class _Recorder(logging.Handler):
     ) -> None:
         if self._current is None or self._before is None or NO_CHANGE.match(statement):
             return
-        driver = _driver(connection)
+        driver = driver_connection(connection)
         before, after = self._before, _relations(driver)
         current = self._current
         new = [after[oid] for oid in after.keys() - self._existing]
@@ -190,12 +192,6 @@ def captured_sql() -> Iterator[dict[str, Captured]]:
         ALEMBIC.removeHandler(recorder)
         for name, listener in listeners.items():
             event.remove(Engine, name, listener)
-
-
-def _driver(connection: Connection) -> psycopg.Connection[Any]:
-    driver = connection.connection.driver_connection
-    assert isinstance(driver, psycopg.Connection)
-    return driver
 
 
 def _relations(driver: psycopg.Connection[Any]) -> dict[int, _Relation]:

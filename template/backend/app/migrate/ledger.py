@@ -60,6 +60,8 @@ ledger = Table(
     Column("note", Text),
 )
 CREATE_LEDGER = CreateTable(ledger, if_not_exists=True)
+# Inline: nobody asks for the new id.
+INSERT = insert(ledger).inline()
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def ledger_row(
 
 def add_rows(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     if rows:
-        connection.execute(insert(ledger), rows)
+        connection.execute(INSERT, rows)
 
 
 def recorder(progress: Progress) -> OnVersionApplyFn:
@@ -144,7 +146,10 @@ def recorder(progress: Progress) -> OnVersionApplyFn:
                 duration_ms=None if ctx.as_sql or step.is_stamp else progress.elapsed_ms(),
                 note="from printed SQL" if ctx.as_sql else None,
             )
-            ctx.execute(insert(ledger).values(row).inline())
+            if ctx.as_sql:
+                ctx.execute(insert(ledger).values(row).inline())
+            else:
+                add_rows(ctx.connection, [row])
 
     return record
 

@@ -4,14 +4,12 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from alembic.util import CommandError
-from psycopg import Connection as DriverConnection
 from sqlalchemy import Connection
 
 from app.core.config import Settings
-from app.migrate.connection import POOLED
+from app.migrate.connection import POOLED, driver_connection
 from app.migrate.progress import Progress
 from app.migrate.sessions import describe_sessions, read_sessions
 
@@ -54,7 +52,7 @@ def one_migrator(
     key = _scalar(connection, KEY)
     while not _scalar(connection, "SELECT pg_try_advisory_lock(%s)", key):
         pids = connection.exec_driver_sql(HOLDER, (key,)).scalars().all()
-        holders = read_sessions(_driver(connection), pids)
+        holders = read_sessions(driver_connection(connection), pids)
         connection.commit()
         progress.waits("another migration", holders)
         try:
@@ -95,13 +93,9 @@ def refuse_pooler(connection: Connection) -> None:
         CommandError: names the setting to use instead.
     """
     # A pooler makes up the process id that clients are told when they connect.
-    if _driver(connection).info.backend_pid != _scalar(connection, "SELECT pg_backend_pid()"):
+    told = driver_connection(connection).info.backend_pid
+    if told != _scalar(connection, "SELECT pg_backend_pid()"):
         raise CommandError(POOLED)
-
-
-def _driver(connection: Connection) -> DriverConnection:
-    driver: Any = connection.connection.driver_connection
-    return driver  # type: ignore[no-any-return]
 
 
 def _scalar(connection: Connection, sql: str, *parameters: object) -> object:

@@ -2,9 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from types import TracebackType
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 
 import psycopg
 from alembic.util import CommandError
@@ -12,13 +11,14 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from app.core.config import Settings
+from app.migrate.connection import driver_connection
 from app.migrate.databases import connect_to_server
 from app.migrate.locks import backoff
 from app.migrate.progress import Progress
 from app.migrate.sessions import Session, describe_sessions, read_sessions
 
-# lock_not_available and deadlock_detected (PostgreSQL manual, appendix A).
-RETRIED = {"55P03", "40P01"}
+# lock_not_available, deadlock_detected, serialization_failure (PostgreSQL manual, appendix A).
+RETRIED = {"55P03", "40P01", "40001"}
 WATCH_S = 0.02
 
 
@@ -41,7 +41,8 @@ def retrying(
         NoLockError: the time is over; says who was in the way.
     """
     revision, pauses = "", backoff(settings.migration_wait_s)
-    with _Watch(settings, _pid(connection)) as watch:
+    blockers: list[Session] | None = None
+    with ExitStack() as stack:
         while True:
             try:
                 return action()
@@ -49,65 +50,46 @@ def retrying(
                 connection.rollback()
                 if not is_retried(error) or not may_repeat():
                     raise
-                if progress.revision != revision:
-                    revision, pauses = progress.revision, backoff(settings.migration_wait_s)
-            # From the second try on: most locks are there at the first.
-            watch.begin()
-            progress.waits("a lock", watch.blockers)
+            if progress.revision != revision:
+                revision, pauses = progress.revision, backoff(settings.migration_wait_s)
+            if blockers is None:  # most locks are there at the first try
+                pid = driver_connection(connection).info.backend_pid
+                blockers = stack.enter_context(_seen_blocking(pid, settings))
+            progress.waits("a lock", blockers)
             pause = next(pauses, None)
             if pause is None:
                 raise NoLockError(
-                    f"Revision {progress.revision} got no lock in {settings.migration_wait_s} s "
+                    f"Revision {revision} got no lock in {settings.migration_wait_s} s "
                     f"(MIGRATION_WAIT_S), each time waiting {settings.migration_lock_timeout_ms} "
-                    f"ms for it: {describe_sessions(watch.blockers)}.\nIt was rolled back, the "
+                    f"ms for it: {describe_sessions(blockers)}.\nIt was rolled back, the "
                     "revisions before it stay. Wait for that session or end it, with SELECT "
-                    f"pg_terminate_backend({watch.blockers[0].pid if watch.blockers else 'PID'}), "
+                    f"pg_terminate_backend({blockers[0].pid if blockers else 'PID'}), "
                     "then try again."
                 )
             time.sleep(pause)
 
 
 def is_retried(error: DBAPIError) -> bool:
-    """Whether an error means that a lock was not to be had, and all is as before."""
+    """Whether somebody else was in the way, and all is as before."""
     return getattr(error.orig, "sqlstate", None) in RETRIED
 
 
-class _Watch:
-    """Looks, on a connection of its own, who is in the way of another connection."""
+@contextmanager
+def _seen_blocking(pid: int, settings: Settings) -> Iterator[list[Session]]:
+    """Who was last seen in the way of a session; looks on a connection of its own."""
+    found: list[Session] = []
+    is_over = threading.Event()
 
-    def __init__(self, settings: Settings, pid: int) -> None:
-        self.blockers: list[Session] = []
-        self._settings, self._pid = settings, pid
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-
-    def __enter__(self) -> "_Watch":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._done.set()
-        if self._thread.ident:
-            self._thread.join()
-
-    def begin(self) -> None:
-        if not self._thread.ident:
-            self._thread.start()
-
-    def _look(self) -> None:
-        settings = self._settings
+    def look() -> None:
         with suppress(psycopg.Error), connect_to_server(settings, settings.postgres_db) as own:
-            while not self._done.wait(WATCH_S):
-                row = own.execute("SELECT pg_blocking_pids(%s)", [self._pid]).fetchone()
-                found = read_sessions(own, row[0]) if row else []
-                self.blockers = found or self.blockers
+            while not is_over.wait(WATCH_S):
+                row = own.execute("SELECT pg_blocking_pids(%s)", [pid]).fetchone()
+                found[:] = (read_sessions(own, row[0]) if row else []) or found
 
-
-def _pid(connection: Connection) -> int:
-    pid: int = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
-    connection.commit()
-    return pid
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield found
+    finally:
+        is_over.set()
+        thread.join()
