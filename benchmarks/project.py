@@ -43,19 +43,19 @@ class Project:
             sys.exit(f"{' '.join(command)} failed:\n{(done.stdout + done.stderr).decode()}")
         return seconds
 
-    def connect(self) -> psycopg.Connection:
+    def connect(self, database: str = "bench") -> psycopg.Connection:
         password = (self.path / "secrets" / "postgres_password.txt").read_text().strip()
         return psycopg.connect(
             host="127.0.0.1",
             port=self.env["POSTGRES_PORT"],
             user="app",
             password=password,
-            dbname=self.env["POSTGRES_DB"],
+            dbname=database,
             autocommit=True,
         )
 
-    def execute(self, sql: str) -> list[tuple[Any, ...]]:
-        with self.connect() as connection:
+    def execute(self, sql: str, database: str = "bench") -> list[tuple[Any, ...]]:
+        with self.connect(database) as connection:
             cursor = connection.execute(sql.encode())
             return cursor.fetchall() if cursor.description else []
 

@@ -33,9 +33,9 @@ def upgrade() -> None:
     op.create_table(
         "bench_{number}",
         sa.Column("id", sa.BigInteger(), primary_key=True),
-        sa.Column("name", sa.String(), nullable=False),
-        sa.Column("email", sa.String(), nullable=False),
-        sa.Column("notes", sa.Text(), nullable=True),
+        sa.Column("name", sa.String(100), nullable=False),
+        sa.Column("email", sa.String(200), nullable=False),
+        sa.Column("rank", sa.Integer(), nullable=True),
         sa.Column("is_active", sa.Boolean(), server_default=sa.true(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.func.now()),
         sa.UniqueConstraint("email", name="uq_bench_{number}_email"),
@@ -168,8 +168,9 @@ def least(
 
 
 def empty(project: Project) -> None:
-    project.execute("DROP SCHEMA public CASCADE")
-    project.execute("CREATE SCHEMA public")
+    # Too many tables for DROP SCHEMA, which locks them all.
+    project.execute("DROP DATABASE bench WITH (FORCE)", database="postgres")
+    project.execute("CREATE DATABASE bench", database="postgres")
 
 
 def output_of(project: Project, command: list[str]) -> str:
