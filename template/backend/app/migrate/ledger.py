@@ -149,6 +149,7 @@ def recorder(progress: Progress) -> OnVersionApplyFn:
             if ctx.as_sql:
                 ctx.execute(insert(ledger).values(row).inline())
             else:
+                assert ctx.connection is not None
                 add_rows(ctx.connection, [row])
 
     return record
