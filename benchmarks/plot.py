@@ -58,6 +58,22 @@ def plot_backfill(
     figure.savefig(path, metadata={"Date": None})
 
 
+def plot_copier(seconds: Mapping[str, Mapping[str, float]], path: Path) -> None:
+    """A panel of bars for each command: this template and the floor."""
+    figure, axes = pyplot.subplots(
+        1, len(seconds), figsize=(11, 1.8), sharex=True, sharey=True, layout="constrained"
+    )
+    for axis, (command, values) in zip(axes, seconds.items(), strict=True):
+        colors = ["tab:orange", "tab:gray"]
+        bars = axis.barh(list(values), list(values.values()), color=colors)
+        axis.bar_label(bars, fmt="%.2f", padding=3)
+        axis.set(xlabel=f"{command}, seconds")
+        axis.margins(x=0.2)
+        axis.grid(axis="x", alpha=0.3)
+    axes[0].invert_yaxis()
+    figure.savefig(path, metadata={"Date": None})
+
+
 def plot_upgrades(
     with_work: Mapping[int, Mapping[str, float]],
     without: Mapping[int, Mapping[str, float]],

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks import backfill, commands, stalls, upgrades
+from benchmarks import backfill, commands, copier, stalls, upgrades
 from benchmarks.project import running_project
 
 BENCHMARKS = {
     "backfill": backfill.run,
     "commands": commands.run,
+    "copier": copier.run,
     "stalls": stalls.run,
     "upgrades": upgrades.run,
 }

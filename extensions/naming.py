@@ -7,6 +7,9 @@ import re
 import subprocess
 import unicodedata
 import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment
 from jinja2.ext import Extension
@@ -129,6 +132,12 @@ def markdown_text(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]<>#|&~!])", r"\\\1", text)
 
 
+def with_absolute_source(answers: Mapping[str, Any]) -> dict[str, Any]:
+    """The answers for the answers file: a template's path has to hold in every folder."""
+    source = Path(answers["_src_path"]).expanduser()
+    return {**answers, "_src_path": str(source.resolve())} if source.is_dir() else dict(answers)
+
+
 def git_config(key: str) -> str:
     """A value of the user's git configuration; empty without git or without the value."""
     try:
@@ -156,5 +165,6 @@ class NamingExtension(Extension):
             json_string=json_string,
             python_string=python_string,
             markdown_text=markdown_text,
+            with_absolute_source=with_absolute_source,
         )
         environment.globals["git_config"] = git_config

@@ -15,7 +15,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from typing import Any
 import copier
 import psycopg
 import pytest
+from psycopg.sql import SQL, Identifier
 from pytest_copie.plugin import Copie
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -258,45 +260,59 @@ def base_environment(shared: dict[str, str]) -> dict[str, str]:
     return env
 
 
-@pytest.fixture
-def generate(
-    copie: Copie, base_environment: dict[str, str], shared: dict[str, str]
-) -> Iterator[Callable[..., Project]]:
-    """Renders a project that uses the shared server, with an empty database of its own."""
+@contextmanager
+def homes(
+    base_environment: dict[str, str], shared: dict[str, str]
+) -> Iterator[Callable[[Path], Project]]:
+    """Gives folders an empty database each on the shared server, until the end."""
     made: list[str] = []
-    connection: dict[str, Any] = {
-        "host": "127.0.0.1",
-        "port": shared["port"],
-        "user": "app",
-        "password": shared["password"],
-    }
+    server = Project(
+        Path(shared["base"]),
+        {
+            **base_environment,
+            "POSTGRES_HOST": "127.0.0.1",
+            "POSTGRES_PORT": shared["port"],
+            "POSTGRES_USER": "app",
+            "POSTGRES_PASSWORD": shared["password"],
+            "POSTGRES_DB": "postgres",
+        },
+        shared["password"],
+    )
+
+    def make(path: Path) -> Project:
+        database = f"p{os.getpid()}_{next(_numbers)}"
+        with server.connect() as connection:
+            connection.execute(SQL("CREATE DATABASE {}").format(Identifier(database)))
+        made.append(database)
+        return replace(server, path=path, env={**server.env, "POSTGRES_DB": database})
+
+    yield make
+    with server.connect() as connection:
+        for name in made:
+            drop = SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(Identifier(name))
+            connection.execute(drop)
+
+
+@pytest.fixture
+def at_home(
+    base_environment: dict[str, str], shared: dict[str, str]
+) -> Iterator[Callable[[Path], Project]]:
+    """Gives a folder an empty database of its own on the shared server."""
+    with homes(base_environment, shared) as make:
+        yield make
+
+
+@pytest.fixture
+def generate(copie: Copie, at_home: Callable[[Path], Project]) -> Callable[..., Project]:
+    """Renders a project that uses the shared server, with an empty database of its own."""
 
     def make(**answers: Any) -> Project:
         result = copie.copy(extra_answers={"project_name": "Book Club", **answers})
         assert result.exception is None, result.exception
         assert result.project_dir is not None
-        database = f"p{os.getpid()}_{next(_numbers)}"
-        project = Project(
-            result.project_dir,
-            {
-                **base_environment,
-                "POSTGRES_HOST": "127.0.0.1",
-                "POSTGRES_PORT": shared["port"],
-                "POSTGRES_USER": "app",
-                "POSTGRES_PASSWORD": shared["password"],
-                "POSTGRES_DB": database,
-            },
-            shared["password"],
-        )
-        with psycopg.connect(**connection, dbname="postgres", autocommit=True) as server:
-            server.execute(f"CREATE DATABASE {database}")
-        made.append(database)
-        return project
+        return at_home(result.project_dir)
 
-    yield make
-    with psycopg.connect(**connection, dbname="postgres", autocommit=True) as server:
-        for database in made:
-            server.execute(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
+    return make
 
 
 @pytest.fixture

@@ -38,6 +38,17 @@ def test_the_version_is_the_changelog_s_newest() -> None:
     assert newest[1] == version
 
 
+def test_upgrading_notes_belong_to_versions_and_have_readable_heads() -> None:
+    titles = {
+        name: re.findall(r"^## (\S+)", (REPOSITORY / name).read_text(), re.MULTILINE)
+        for name in ("CHANGELOG.md", "UPGRADING.md")
+    }
+    assert set(titles["UPGRADING.md"]) <= set(titles["CHANGELOG.md"])
+    text = (REPOSITORY / "UPGRADING.md").read_text()
+    for head in re.findall(r"^```toml\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        assert tomllib.loads(head).keys() <= {"when", "backfill"}
+
+
 def test_pinned_versions_fit_the_ranges() -> None:
     """`just lock` was run after pyproject.toml changed."""
     pins = set(re.findall(r"^([a-z0-9-]+)==", (REPOSITORY / "requirements.txt").read_text(), re.M))

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.conftest import REPOSITORY, Project, Result, free_port, render
 
 DOCUMENTATION = (REPOSITORY / "template" / "docs" / "database.md").read_text(encoding="utf-8")
@@ -198,6 +200,7 @@ class OrdinaryUsersProject(Project):
         return super().run(*prefix, *command, **options)
 
 
+@pytest.mark.faults  # takes as long as the one above
 def test_the_life_of_a_project_of_an_ordinary_user(base_environment: dict[str, str]) -> None:
     # Not below pytest's own folder, which is closed to other users.
     base = Path(tempfile.mkdtemp(prefix="copier-sqlmodel-user-"))

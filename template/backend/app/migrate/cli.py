@@ -220,6 +220,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     migrating.add_argument("message", nargs="*")
     migrating.add_argument("--rename", action="append", default=[], metavar="OLD:NEW")
     migrating.add_argument("--drop", action="append", default=[], metavar="OLD")
+    # A table's name is the same to both, but here there may be several.
+    migrating.add_argument("--drop-tables", action="extend", dest="drop", nargs="+")
     for moving, default in ((upgrade, "head"), (downgrade, "-1")):
         move = add(moving)
         move.add_argument("target", nargs="?", default=default)

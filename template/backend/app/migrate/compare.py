@@ -21,6 +21,7 @@ from app.migrate.config import running_command
 from app.migrate.connection import migration_engine
 from app.migrate.drift import Difference, as_operation, escaped
 from app.migrate.dump import OWN_TABLES, Schema, parts, read_schema
+from app.migrate.lost_rows import refuse_lost_rows
 from app.migrate.shadow import temporary_database
 
 # What revisions make for models to use, and models don't tell of.
@@ -138,6 +139,9 @@ def _apply_renames(
     )
     ask = renames.ask_at_terminal if sys.stdin.isatty() else None
     found = renames.find_renames(comparison.history, comparison.models, said, ask)
+    gone = renames.dropped_tables(comparison.history, comparison.models, said, found)
+    if unsaid := gone - {(schema or "public", name) for schema, name in comparison.partitions}:
+        refuse_lost_rows(unsaid)
     operations = Operations(MigrationContext.configure(connection))
     for rename in found:
         operations.invoke(rename.operation())

@@ -71,10 +71,10 @@ def what_was_said(renames: Sequence[str], drops: Sequence[str], metadata: MetaDa
     hinted = {}
     for table in metadata.tables.values():
         key = (table.schema or "public", table.name)
-        if was := table.info.get("renamed_from"):
+        for was in _names(table.info.get("renamed_from")):
             hinted[_shown((key[0], was))] = table.name
         for column in table.columns:
-            if was := column.info.get("renamed_from"):
+            for was in _names(column.info.get("renamed_from")):
                 hinted[f"{_shown(key)}.{was}"] = column.name
     return Said(renamed, frozenset(drops), hinted)
 
@@ -141,6 +141,15 @@ def find_renames(before: Schema, after: Schema, said: Said, ask: Ask | None) -> 
     return renames
 
 
+def dropped_tables(
+    before: Schema, after: Schema, said: Said, renames: Sequence[Rename]
+) -> set[Table]:
+    """The tables that only the history has, but for those that were renamed or said to be dropped."""
+    gone = _tables(before).keys() - _tables(after).keys()
+    renamed = {rename.table for rename in renames if not rename.is_column}
+    return {table for table in gone - renamed if _shown(table) not in said.dropped}
+
+
 def ask_at_terminal(old: str, candidates: Sequence[str]) -> str | None:
     """Asks which of the new names the old one has now; Enter means none."""
     for new in candidates:
@@ -155,6 +164,11 @@ def ask_at_terminal(old: str, candidates: Sequence[str]) -> str | None:
 def _render_rename(context: AutogenContext, op: ops.RenameTableOp) -> str:
     schema = f", schema={op.schema!r}" if op.schema else ""
     return f"op.rename_table({op.table_name!r}, {op.new_table_name!r}{schema})"
+
+
+def _names(hint: str | Sequence[str] | None) -> Sequence[str]:
+    """The names before: several, if something was renamed more than once."""
+    return [hint] if isinstance(hint, str) else hint or []
 
 
 def _tables(schema: Schema) -> dict[Table, dict[str, str]]:
