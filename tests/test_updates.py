@@ -8,11 +8,10 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import copier
 import pytest
 
 from tests.conftest import REPOSITORY, Project, Result
-from tests.updates import commit, contents, copy_working_tree, git
+from tests.updates import Template, commit, contents, copy_working_tree, git
 
 INITIAL = "template/backend/alembic/versions/2026-11-22_initial_schema_572de137043f.py.jinja"
 
@@ -49,16 +48,7 @@ def release_with_a_column(template: Path) -> None:
 def make_living(project: Project, template: Path, version: str = "v0.1.0") -> None:
     """Renders a release over the project's folder, with git, a database and a revision of its own."""
     shutil.rmtree(project.path)
-    copier.run_copy(
-        str(template),
-        project.path,
-        data={"project_name": "Book Club"},
-        defaults=True,
-        unsafe=True,
-        quiet=True,
-        vcs_ref=version,
-        settings=copier.Settings(),
-    )
+    Template(template).copy(project.path, version)
     git(project.path, "init", "--quiet")
     project.just("db-upgrade").ok()
     project.just("db-model", "Widget").ok()
@@ -67,23 +57,15 @@ def make_living(project: Project, template: Path, version: str = "v0.1.0") -> No
     commit(project.path, "Live")
 
 
-def update(project: Project) -> None:
-    copier.run_update(
-        project.path,
-        defaults=True,
-        overwrite=True,
-        unsafe=True,
-        quiet=True,
-        settings=copier.Settings(),
-    )
-    assert git(project.path, "ls-files", "--unmerged") == ""
+def update(project: Project, template: Path) -> None:
+    assert Template(template).update(project.path) == []
 
 
 def test_an_update_changes_models_and_leaves_the_history(project: Project, template: Path) -> None:
     make_living(project, template)
     before = contents(project.versions)
     release_with_a_column(template)
-    update(project)
+    update(project, template)
     assert contents(project.versions) == before
     assert "from .widget import Widget" in (project.backend / "app/models/__init__.py").read_text()
 
@@ -103,7 +85,7 @@ def test_a_squashed_history_stays_squashed(project: Project, template: Path) -> 
     (project.versions / "0001_mine.py").write_text("revision = 'mine'\ndown_revision = None\n")
     commit(project.path, "Squash")
     release_with_a_column(template)
-    update(project)
+    update(project, template)
     assert set(contents(project.versions)) == {"0001_mine.py"}
 
 
@@ -113,7 +95,7 @@ def test_an_edited_initial_revision_stays_edited(project: Project, template: Pat
     path.write_text(path.read_text() + "# mine\n")
     commit(project.path, "Edit")
     release_with_a_column(template)
-    update(project)
+    update(project, template)
     assert path.read_text().endswith("# mine\n")
 
 
@@ -129,14 +111,7 @@ def test_recopy_leaves_the_history(project: Project, template: Path, squashed: b
         commit(project.path, "Squash")
     before = contents(project.versions)
     release_with_a_column(template)
-    copier.run_recopy(
-        project.path,
-        defaults=True,
-        overwrite=True,
-        unsafe=True,
-        quiet=True,
-        settings=copier.Settings(),
-    )
+    Template(template).recopy(project.path)
     assert contents(project.versions) == before
     assert "phone" in (project.backend / "app/models/user.py").read_text()
 
@@ -145,16 +120,7 @@ def test_a_feature_is_switched_on_and_off(project: Project, template: Path) -> N
     make_living(project, template)
     release_with_a_column(template)
     for wanted in (False, True):
-        copier.run_update(
-            project.path,
-            data={"llm_settings": wanted},
-            defaults=True,
-            overwrite=True,
-            unsafe=True,
-            quiet=True,
-            settings=copier.Settings(),
-        )
-        assert git(project.path, "ls-files", "--unmerged") == ""
+        assert Template(template).update(project.path, llm_settings=wanted) == []
         assert (project.backend / "app/models/llm_settings.py").exists() is wanted
         commit(project.path, f"llm_settings={wanted}")
     assert "Widget" in (project.backend / "app/db/base.py").read_text()
@@ -245,13 +211,13 @@ def test_a_hint_renames_once_and_does_nothing_afterwards(
         )
     release_with_a_rename(template, "v0.2.0", "last_name", "family_name", '"last_name"')
     if not at_once:
-        update(project)
+        update(project, template)
         assert "RENAME last_name TO family_name" in project.migrate().text
         project.just("db-upgrade").ok()
         commit(project.path, "v0.2.0")
     hint = '["last_name", "family_name"]'
     release_with_a_rename(template, "v0.3.0", "family_name", "surname", hint)
-    update(project)
+    update(project, template)
     old = "last_name" if at_once else "family_name"
     assert f"RENAME {old} TO surname" in project.migrate().text
     project.just("db-upgrade").ok()
@@ -306,14 +272,7 @@ _migrations:
 """)
     commit(template, "Release v0.2.0")
     git(template, "tag", "v0.2.0")
-    copier.run_update(
-        project.path,
-        defaults=True,
-        overwrite=True,
-        unsafe=True,
-        quiet=True,
-        settings=copier.Settings(),
-    )
+    assert Template(template).update(project.path) == ([new] if edited else [])
     assert not (project.path / old).exists()
     text = (project.path / new).read_text()
     rendered = (template / "template" / new).read_text()
@@ -322,7 +281,6 @@ _migrations:
         mine = "<<<<<<< before updating\nMINE = 1\n=======\n>>>>>>> after updating\n"
         assert text.replace(mine, "") == rendered
     assert ("MINE" in text) is edited
-    assert bool(git(project.path, "ls-files", "--unmerged")) is edited
 
 
 def test_a_file_that_a_release_hands_over_stays(project: Project, template: Path) -> None:
@@ -335,7 +293,7 @@ def test_a_file_that_a_release_hands_over_stays(project: Project, template: Path
     settings.write_text(settings.read_text().replace("_exclude:\n", f"_exclude:\n  - /{path}\n", 1))
     commit(template, "Release v0.2.0")
     git(template, "tag", "v0.2.0")
-    update(project)
+    update(project, template)
     assert (project.path / path).read_text() == "Mine.\n"
 
 
@@ -344,7 +302,7 @@ def test_a_readme_that_was_deleted_stays_deleted(project: Project, template: Pat
     (project.path / "README.md").unlink()
     commit(project.path, "No README")
     release_with_a_column(template)
-    update(project)
+    update(project, template)
     assert not (project.path / "README.md").exists()
 
 

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped] # Copier brings it
+import yaml  # Copier brings it
 
 from update.errors import UpdateError
 
