@@ -286,7 +286,7 @@ def test_a_reason_in_the_file_accepts_a_finding(project: Project) -> None:
     project.just("db-check").refused("drops.py can't be read", "accepted is not of this form")
 
 
-def test_what_main_has_is_not_linted_and_without_it_nothing(project: Project) -> None:
+def test_what_main_has_is_not_linted_and_without_it_what_is_committed(project: Project) -> None:
     assert "every revision is shared" in lint(project)["detail"]
     path = write(project, "mine", executing("UPDATE items SET a = 1"), top="")
     write(project, "mine2", executing("UPDATE items SET b = 1"), "mine", NO_WAY_BACK)
@@ -297,18 +297,22 @@ def test_what_main_has_is_not_linted_and_without_it_nothing(project: Project) ->
     git(project, "checkout", "--quiet", "main").ok()
     git(project, "checkout", "--quiet", "stash@{0}^3", "--", str(path)).ok()
     project.write(LATEST, "mine\n")
+    start = git(project, "rev-parse", "HEAD").ok().out.strip()
     commit(project, "Theirs")
     try:
         write(project, "mine2", executing("UPDATE items SET b = 1"), "mine")
         (said,) = messages(lint(project))
         assert "SET b" in said
         git(project, "branch", "--quiet", "--move", "main", "trunk").ok()
+        # What is in no commit is nobody else's, whatever the base branch is.
+        assert "SET b" in "".join(messages(lint(project)))
+        commit(project, "Mine")
         found = lint(project)
         assert found["outcome"] == "skipped"
         assert "There is no branch main" in found["detail"]
     finally:
         git(project, "branch", "--quiet", "--move", "trunk", "main")
-        git(project, "reset", "--quiet", "--hard", "HEAD~").ok()
+        git(project, "reset", "--quiet", "--hard", start).ok()
 
 
 def test_where_squawk_is_not_installed_it_is_skipped(project: Project, tmp_path: Path) -> None:

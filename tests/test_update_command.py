@@ -118,7 +118,7 @@ def test_conflicts_are_listed_until_they_are_resolved(living: Project, template:
 
     living.just("update", "--continue").ok()
     (written,) = living.revisions() - known
-    assert "users_add_phone" in written.name
+    assert "_template_0_2_0_" in written.name
 
 
 def test_an_update_with_conflicts_can_be_given_up(living: Project, template: Path) -> None:
@@ -159,7 +159,7 @@ def test_the_new_version_s_code_does_the_second_half(living: Project, template: 
     path = template / "template/justfile.jinja"
     path.write_text(path.read_text() + "\n[private]\nnew:\n    @echo brand-new\n")
     path = template / "template/backend/update/finish.py"
-    path.write_text(path.read_text().replace('["setup"],', '["setup"], ["new"],', 1))
+    path.write_text(path.read_text().replace('("setup",', '("setup", "new",', 1))
     # The first half is loaded before its files change.
     for name in ("begin", "project", "__main__"):
         path = template / f"template/backend/update/{name}.py"
@@ -231,6 +231,26 @@ def test_a_feature_goes_and_its_table_stays_until_it_is_named(
     living.just("db-upgrade").ok()
     assert "passed" in living.just("test", "-q").ok().out
     living.just("lint").ok()
+
+
+def test_edits_in_files_that_go_are_not_lost(living: Project, template: Path) -> None:
+    routes, model = "backend/app/api/llm_settings.py", "backend/app/models/llm_settings.py"
+    for path in (routes, model):
+        living.write(path, (living.path / path).read_text() + "\n\nMINE = 1\n")
+    commit(living.path, "Mine")
+    # Only line endings.
+    tests = living.backend / "tests/test_llm_settings.py"
+    tests.write_bytes(tests.read_bytes().replace(b"\n", b"\r\n"))
+    commit(living.path, "CRLF")
+    refused = living.just("update", "--data", "llm_settings=false").refused(
+        "(2 files)", f"    {routes}\n    {model}\n", "git show HEAD:./PATH", "git rm PATH"
+    )
+    assert "db-migrate" not in refused.out
+    assert "MINE = 1" in git(living.path, "show", f"HEAD:./{routes}")
+    git(living.path, "rm", "--quiet", routes)
+    living.just("update", "--continue").refused("(1 file)", f"    {model}\n")
+    git(living.path, "rm", "--quiet", model)
+    assert "DROP TABLE llm_settings" in living.just("update", "--continue").text
 
 
 def test_an_empty_table_is_not_asked_about(living: Project) -> None:

@@ -6,9 +6,11 @@ in another way than git's.
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
@@ -32,6 +34,16 @@ REGISTRY = "backend/app/db/base.py"
 PACKAGE = "backend/app/models/__init__.py"
 LATEST = "backend/alembic/latest_revision.txt"
 ADDED_BY_BOTH = "backend/app/core/clock.py"
+# Those of a feature, which users switch off and on.
+FEATURE = ["backend/app/api/llm_settings.py", "backend/tests/test_llm_settings.py"]
+LOST_EDITS = """
+from update.conflicts import refuse_lost_edits
+from update.errors import UpdateError
+try:
+    refuse_lost_edits()
+except UpdateError as error:
+    print(error)
+"""
 USERS_LINE = re.compile(r"user-\d+")
 # The unchanged lines that two edits need between them to be no conflict.
 DISTANCE = 1
@@ -52,11 +64,13 @@ models = st.builds(Edit, st.just("model"), place=st.integers(0, 1))
 user_edits = st.one_of(
     st.builds(Edit, st.sampled_from(["insert", "replace"]), **in_files),
     st.builds(Edit, st.sampled_from(["crlf", "crlf in git", "delete", "rename"]), **in_files),
-    st.builds(Edit, st.sampled_from(["revision", "squash", "add"])),
+    st.builds(Edit, st.sampled_from(["revision", "squash", "add", "switch"])),
+    st.builds(Edit, st.just("insert"), st.sampled_from(FEATURE), st.integers(0, 2000)),
     models,
 )
 template_edits = st.one_of(
     st.builds(Edit, st.sampled_from(["insert", "replace"]), **in_files),
+    st.builds(Edit, st.sampled_from(["move", "remove"]), file=st.sampled_from(FILES)),
     st.builds(Edit, st.sampled_from(["revision", "add"])),
     models,
 )
@@ -74,14 +88,18 @@ class World:
     pristine: Path
     project: Path
     numbers: Callable[[], int] = field(default_factory=lambda: count(1).__next__)
-    gone: set[str] = field(default_factory=set)
+    version: str = ""
+    gone: set[str] = field(default_factory=set)  # by the users
+    removed: set[str] = field(default_factory=set)  # by the template
+    moved: set[str] = field(default_factory=set)  # by the template
+    has_feature: bool = True
 
     def begin(self) -> None:
         git(self.template.path, "reset", "--quiet", "--hard", WORKING_TREE)
         if self.project.exists():
             shutil.rmtree(self.project)
         shutil.copytree(self.pristine, self.project, symlinks=True)
-        self.gone = set()
+        self.gone, self.removed, self.moved, self.has_feature = set(), set(), set(), True
 
     def text(self, file: str) -> str:
         return (self.project / file).read_bytes().decode().replace("\r\n", "\n")
@@ -98,6 +116,15 @@ class World:
 
     def rendered(self, file: str) -> list[str]:
         return (self.template.path / "template" / file).read_text().split("\n")
+
+    def has(self, file: str) -> bool:
+        """Whether the template has one of FILES still."""
+        return file not in self.removed | self.moved
+
+    def feature(self, file: str) -> list[str]:
+        """What the template has of a file of the feature."""
+        folder, _, name = file.rpartition("/")
+        return self.rendered(f"{folder}/{{% if llm_settings %}}{name}{{% endif %}}")
 
     def edit(self, edit: Edit, who: str) -> None:
         """One edit; a file that is gone is left alone."""
@@ -138,6 +165,15 @@ class World:
                 for revision in versions.glob("*.py"):
                     revision.unlink()
                 (versions / f"{name}.py").write_text(f"# {name}\n")
+            case "switch":
+                self.has_feature = not self.has_feature
+            case "remove":
+                path.unlink()
+                self.removed.add(edit.file)
+            case "move":
+                moved = path.rename(path.with_name(f"{name}{path.suffix}"))
+                self.take_along(edit.file, str(moved.relative_to(root)))
+                self.moved.add(edit.file)
             case "add":
                 added = root / ADDED_BY_BOTH
                 added.write_text(f"{added.read_text() if added.exists() else ''}# {name}\n")
@@ -159,6 +195,26 @@ class World:
             (found,) = section.finditer(text)
             at = found.end() if at_end else found.start() + len(f"{indent}{heading}\n")
             path.write_text(f"{text[:at]}{line}\n{text[at:]}")
+
+    def take_along(self, old: str, new: str) -> None:
+        """A migration of the template's for a file that it moves."""
+        entry = {
+            "version": self.version,
+            "when": "{{ _stage == 'before' }}",
+            "command": ["git", "mv", "-k", "--", old, new],
+        }
+        settings = self.template.path / "copier.yml"
+        text = settings.read_text()
+        heading = "" if "\n_migrations:\n" in text else "\n_migrations:\n"
+        settings.write_text(f"{text}{heading}  - {json.dumps(entry)}\n")
+
+    def lost_edits(self) -> list[str]:
+        """The files that are gone with the users' edits, as `just update` tells it."""
+        command = [sys.executable, "-c", LOST_EDITS]
+        done = subprocess.run(
+            command, cwd=self.project / "backend", check=True, capture_output=True, text=True
+        )
+        return re.findall(r"^    (.*)", done.stdout, re.MULTILINE)
 
     def users_lines(self) -> set[str]:
         listed = git(self.project, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
@@ -203,28 +259,41 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 def check(world: World, story: list[Round]) -> None:
     world.begin()
     for users, releases in story:
-        before = {file: world.rendered(file) for file in FILES}
+        before = {file: world.rendered(file) for file in FILES if world.has(file)}
+        before |= {file: world.feature(file) for file in FEATURE}
         for edit in users:
             world.edit(edit, "user")
         commit(world.project, "Ours")
+        version = world.version = f"v1000.0.{world.numbers()}"
         for edit in releases:
             world.edit(edit, "template")
-        version = f"v1000.0.{world.numbers()}"
         world.template.release(version)
-        ours = {file: world.in_git(file) for file in FILES if (world.project / file).exists()}
+        ours = {file: world.in_git(file) for file in before if (world.project / file).exists()}
         registered = {file: world.text(file) for file in (REGISTRY, PACKAGE)}
         lines, history = world.users_lines(), contents(world.project / "backend/alembic/versions")
         latest = (world.project / LATEST).read_bytes()
 
-        conflicted = world.template.update(world.project, version)
+        conflicted = world.template.update(world.project, version, llm_settings=world.has_feature)
         note(f"{version}: conflicts in {conflicted}")
 
+        lost = [
+            file
+            for file, text in ours.items()
+            if not (world.project / file).exists()
+            and file not in world.moved
+            and text != before[file]
+        ]
+        if lost:
+            event("lost edits")
+            assert world.lost_edits() == sorted(lost)
+            lines -= {line for file in lost for line in USERS_LINE.findall("\n".join(ours[file]))}
         assert world.users_lines() == lines
         assert contents(world.project / "backend/alembic/versions") == history
         assert (world.project / LATEST).read_bytes() == latest
         for file in FILES:
-            assert (world.project / file).exists() == (file not in world.gone)
-            if file in world.gone:
+            is_kept = world.has(file) and file not in world.gone
+            assert (world.project / file).exists() == is_kept
+            if not is_kept:
                 continue
             expected = merged(before[file], ours[file], world.rendered(file))
             if expected is not None:
@@ -247,7 +316,8 @@ def assert_sections_are_merged(before: str, after: str) -> None:
     assert "template-" not in parts[1].partition("# The template's models")[0]
     assert "template-" not in parts[-1]
     assert "user-" not in parts[0]
-    assert {*before.splitlines()} <= {*after.splitlines()}
+    gone = {*before.splitlines()} - {*after.splitlines()}
+    assert all("LLMSettings" in line for line in gone)
 
 
 def resolve(project: Path, conflicted: list[str]) -> None:

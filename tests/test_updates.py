@@ -72,10 +72,56 @@ def test_an_update_changes_models_and_leaves_the_history(project: Project, templ
     known = project.revisions()
     project.just("db-migrate").ok()
     (written,) = project.revisions() - known
-    assert "users_add_phone" in written.name
+    assert "_template_0_2_0_" in written.name
     project.just("db-upgrade").ok()
     assert "Nothing to do" in project.just("db-migrate").ok().out
     assert git(project.path, "status", "--porcelain", "secrets").strip() == ""
+
+
+def migrated_name(project: Project) -> str:
+    """What the file of the next revision is called, without the date and the identifier."""
+    known = project.revisions()
+    project.just("db-migrate").ok()
+    (written,) = project.revisions() - known
+    return "_".join(written.stem.split("_")[1:-1])
+
+
+def test_a_revision_has_the_template_s_name_while_nothing_else_is_in_it(
+    project: Project, template: Path
+) -> None:
+    widget, role = "backend/app/models/widget.py", "backend/app/models/role.py"
+    make_living(project, template)
+    start = git(project.path, "rev-parse", "HEAD").strip()
+    release_with_a_column(template)
+    update(project, template)
+    project.replace(widget, "    name: str", "    size: int | None = None\n    name: str")
+    assert migrated_name(project) == "users_add_phone_and_widget_add_size"
+    git(project.path, "reset", "--quiet", "--hard")
+    git(project.path, "clean", "--quiet", "--force", "-d")
+
+    # Committed, with a model of the user's in the same commit, or after it.
+    for amended in (True, False):
+        update(project, template)
+        if not amended:
+            commit(project.path, "v0.2.0")
+        project.just("db-model", "Gadget").ok()
+        commit(project.path, "Gadgets")
+        assert migrated_name(project) == "add_table_gadget_and_users_add_phone"
+        git(project.path, "reset", "--quiet", "--hard", start)
+        git(project.path, "clean", "--quiet", "--force", "-d")
+
+    # Committed, and a model of the template changed afterwards.
+    update(project, template)
+    commit(project.path, "v0.2.0")
+    project.replace(role, "    name: str", "    rank: int | None = None\n    name: str")
+    assert migrated_name(project) == "roles_add_rank_and_users_add_phone"
+    git(project.path, "reset", "--quiet", "--hard")
+    git(project.path, "clean", "--quiet", "--force", "-d")
+
+    # Committed, and nothing else; only the first revision is the template's.
+    assert migrated_name(project) == "template_0_2_0"
+    project.replace(role, "    name: str", "    rank: int | None = None\n    name: str")
+    assert migrated_name(project) == "roles_add_rank"
 
 
 def test_a_squashed_history_stays_squashed(project: Project, template: Path) -> None:

@@ -22,13 +22,12 @@ def main() -> int:
     parser.add_argument(
         "--data", action="append", default=[], metavar="QUESTION=ANSWER", help="change an answer"
     )
-    parser.add_argument("--revision-name", default="", metavar="TEXT", help="with --continue")
     options = parser.parse_args()
     try:
         if options.check:
             return tell_news()
         if options.go_on:
-            finish(options.revision_name)
+            finish()
         else:
             begin(options.vcs_ref, options.data)
     except UpdateError as error:

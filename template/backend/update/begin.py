@@ -7,17 +7,10 @@ from collections.abc import Sequence
 from textwrap import indent
 from typing import Any
 
+from update.conflicts import refuse_conflicts, refuse_unclean
 from update.errors import UpdateError
 from update.notes import applies, without_head
-from update.project import (
-    BACKEND,
-    UNDO,
-    answers,
-    conflicts,
-    explain_conflicts,
-    refuse_unclean,
-    version,
-)
+from update.project import BACKEND, UNDO, answers, version
 from update.template import copier, new_notes, news
 
 
@@ -57,16 +50,11 @@ def begin(vcs_ref: str, data: Sequence[str]) -> None:
     if target != ":current:":
         print(f"From version {version(before)} of the template to {target.removeprefix('v')}.")
         _show_notes(before, target)
-    # If models and history are equal now, what differs afterwards is the template's.
-    was_in_step = _is_in_step()
     _run_copier(vcs_ref, data)
-    after = version(answers())
-    if found_conflicts := conflicts():
-        raise UpdateError(explain_conflicts(found_conflicts))
-    name = ["--revision-name", f"template {after}"] if was_in_step else []
+    refuse_conflicts()
     # A new process: the recipe and the code behind it are the new version's.
     just = os.environ.get("JUST", "just")
-    code = subprocess.run([just, "update", "--continue", *name], cwd=BACKEND).returncode
+    code = subprocess.run([just, "update", "--continue"], cwd=BACKEND).returncode
     if code:
         sys.exit(code)
 
@@ -79,11 +67,6 @@ def _show_notes(before: dict[str, Any], target: str) -> None:
     for title, body in notes:
         print(f"\nTo do for {title}\n\n{indent(without_head(body), '    ')}")
     print(flush=True)
-
-
-def _is_in_step() -> bool:
-    command = ["uv", "run", "--quiet", "--frozen", "alembic", "check"]
-    return subprocess.run(command, cwd=BACKEND, capture_output=True).returncode == 0
 
 
 def _run_copier(vcs_ref: str, data: Sequence[str]) -> None:

@@ -3,8 +3,9 @@
 import os
 import subprocess
 
+from update.conflicts import refuse_conflicts, refuse_lost_edits
 from update.errors import UpdateError
-from update.project import BACKEND, answers, conflicts, explain_conflicts, git, version
+from update.project import BACKEND, answers, git, version
 
 REVIEW = """
 The project is at version {version} of the template. Changed:
@@ -15,24 +16,21 @@ Commit it all at once: git add --all && git commit --message "Update the templat
 """
 
 
-def finish(revision_name: str) -> None:
+def finish() -> None:
     """Refreshes the environment, writes the revisions that the models need, and checks it all.
-
-    Args:
-        revision_name: What to call a revision; empty for what is in it.
 
     Raises:
         UpdateError: there are conflicts, or a step failed.
     """
-    if found := conflicts():
-        raise UpdateError(explain_conflicts(found))
+    refuse_conflicts()
+    refuse_lost_edits()
     now = version(answers())
-    for step in (["setup"], ["db-migrate", *revision_name.split()], ["db-check"]):
-        print(f"just {' '.join(step)}", flush=True)
-        code = subprocess.run([os.environ.get("JUST", "just"), *step], cwd=BACKEND).returncode
+    for step in ("setup", "db-migrate", "db-check"):
+        print(f"just {step}", flush=True)
+        code = subprocess.run([os.environ.get("JUST", "just"), step], cwd=BACKEND).returncode
         if code:
             raise UpdateError(
-                f"`just {step[0]}` did not succeed: do what it says, then go on with: "
+                f"`just {step}` did not succeed: do what it says, then go on with: "
                 "just update --continue",
                 code,
             )

@@ -38,11 +38,13 @@ def news() -> News:
     return News(found["update_available"], found["current_version"], found["latest_version"])
 
 
-def copier(*arguments: str, capture_output: bool = False) -> subprocess.CompletedProcess[str]:
-    """Runs Copier, which this environment has, in the project's folder."""
-    # -P: nothing in that folder is to be imported.
+def copier(
+    *arguments: str, cwd: Path = PROJECT, capture_output: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Runs Copier, which this environment has."""
+    # -P: nothing in the folder is to be imported.
     command = [sys.executable, "-P", "-m", "copier", *arguments]
-    return subprocess.run(command, cwd=PROJECT, capture_output=capture_output, text=True)
+    return subprocess.run(command, cwd=cwd, capture_output=capture_output, text=True)
 
 
 def new_notes(source: str, before: str, after: str) -> tuple[dict[str, str], dict[str, str]]:

@@ -26,7 +26,12 @@ from app.migrate.replay import replay_history
 from app.migrate.report import Finding, Outcome, Result, failed, passed, refused, skipped
 from app.migrate.revision_file import LATEST, VERSIONS, Revision
 from app.migrate.shadow_server import one_server
-from app.migrate.shared import changed_revisions, shared_files, unshared_revisions
+from app.migrate.shared import (
+    changed_revisions,
+    shared_files,
+    uncommitted_revisions,
+    unshared_revisions,
+)
 from app.migrate.squawk import NoSquawkError
 from app.migrate.status import explain_unknown
 from app.migrate.unshared import lint_unshared
@@ -41,7 +46,7 @@ class Run:
 
     revisions: dict[str, Revision] = field(default_factory=dict)
     head: str = ""
-    # Those that the base branch does not have, or why that is not known.
+    # Those that the base branch does not have; without one, those in no commit, and the reason.
     unshared: list[str] = field(default_factory=list)
     no_base: str = ""
     # Where the throwaway server lives until the run ends, if there has to be one.
@@ -115,7 +120,7 @@ def shared(run: Run) -> Outcome:
         branches = shared_files()
         prefix = git("rev-parse", "--show-prefix").strip()
     except CommandError as error:
-        run.no_base = str(error)
+        run.no_base, run.unshared = str(error), uncommitted_revisions(run.revisions)
         return skipped(run.no_base)
     run.unshared = unshared_revisions(branches, run.revisions)
     work = [path.read_bytes().replace(b"\r\n", b"\n") for path in VERSIONS.glob("*.py")]
@@ -169,10 +174,8 @@ def replay(run: Run) -> Outcome:
 
 def lint(run: Run) -> Outcome:
     """What is not shared yet is safe on a database that is in use, or accepted with a reason."""
-    if run.no_base:
-        return skipped(run.no_base)
     if not run.unshared:
-        return passed("every revision is shared")
+        return skipped(run.no_base) if run.no_base else passed("every revision is shared")
     try:
         return lint_unshared(run.revisions, run.head, run.unshared)
     except NoSquawkError as error:

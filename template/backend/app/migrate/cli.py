@@ -31,6 +31,7 @@ from app.migrate.repair import repair_revision
 from app.migrate.shadow_server import one_server
 from app.migrate.squash import squash_history
 from app.migrate.status import applied_revisions, describe_place, pending_revisions
+from app.migrate.template_update import template_message
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
@@ -41,6 +42,7 @@ def migrate(message: list[str], rename: list[str], drop: list[str]) -> None:
     words = " ".join(message).removeprefix("message=").strip()
     config = alembic_config(command.revision, autogenerate=True, rename=rename, drop=drop)
     with one_server():
+        words = words or template_message()
         with redirect_stdout(StringIO()):  # Alembic's notes about files and hooks
             returned = command.revision(config, message=words or None, autogenerate=True)
         written = [script for script in to_list(returned, default=[]) if script]

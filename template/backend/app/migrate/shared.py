@@ -100,6 +100,13 @@ def unshared_revisions(shared: Collection[SharedFiles], work: Mapping[str, Revis
     return [name for source, name in here.items() if source not in there and name not in known]
 
 
+def uncommitted_revisions(work: Mapping[str, Revision]) -> list[str]:
+    """The revisions that are in no commit, and so not shared whatever the base branch is."""
+    with suppress(CommandError):
+        return unshared_revisions([SharedFiles("HEAD", "HEAD", revision_files_at("HEAD"))], work)
+    return []
+
+
 def _read(path: Path, source: bytes) -> Revision | None:
     with suppress(SyntaxError, ValueError, KeyError):  # what is broken there may be mended here
         return parse_revision(path, source)
