@@ -17,9 +17,10 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import copier
 import psycopg
@@ -28,6 +29,7 @@ from psycopg.sql import SQL, Identifier
 from pytest_copie.plugin import Copie
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+pytest_plugins = ["tests.living"]
 # Whatever of PostgreSQL this machine has must never be used.
 POSTGRES_PROGRAMS = ("initdb", "pg_ctl", "postgres", "psql", "pg_dump", "pg_restore", "createdb")
 
@@ -260,11 +262,15 @@ def base_environment(shared: dict[str, str]) -> dict[str, str]:
     return env
 
 
+class Home(Protocol):
+    """Gives a folder a database of its own: an empty one, or both as another project has them."""
+
+    def __call__(self, path: Path, like: Project | None = None) -> Project: ...
+
+
 @contextmanager
-def homes(
-    base_environment: dict[str, str], shared: dict[str, str]
-) -> Iterator[Callable[[Path], Project]]:
-    """Gives folders an empty database each on the shared server, until the end."""
+def homes(base_environment: dict[str, str], shared: dict[str, str]) -> Iterator[Home]:
+    """Homes on the shared server, until the end."""
     made: list[str] = []
     server = Project(
         Path(shared["base"]),
@@ -279,10 +285,22 @@ def homes(
         shared["password"],
     )
 
-    def make(path: Path) -> Project:
+    def make(path: Path, like: Project | None = None) -> Project:
         database = f"p{os.getpid()}_{next(_numbers)}"
+        sources = {database: "template1"}
         with server.connect() as connection:
-            connection.execute(SQL("CREATE DATABASE {}").format(Identifier(database)))
+            if like:
+                shutil.copytree(like.path, path, symlinks=True, dirs_exist_ok=True)
+                old = like.env["POSTGRES_DB"]
+                rows = connection.execute(
+                    "SELECT datname FROM pg_database WHERE datname = %s"
+                    " OR starts_with(datname, %s || '_shadow_')",
+                    [old, old],
+                )
+                sources = {name.replace(old, database, 1): name for (name,) in rows}
+            for name, source in sources.items():
+                create = SQL("CREATE DATABASE {} TEMPLATE {}")
+                connection.execute(create.format(Identifier(name), Identifier(source)))
         made.append(database)
         return replace(server, path=path, env={**server.env, "POSTGRES_DB": database})
 
@@ -294,33 +312,65 @@ def homes(
 
 
 @pytest.fixture
-def at_home(
-    base_environment: dict[str, str], shared: dict[str, str]
-) -> Iterator[Callable[[Path], Project]]:
-    """Gives a folder an empty database of its own on the shared server."""
+def at_home(base_environment: dict[str, str], shared: dict[str, str]) -> Iterator[Home]:
     with homes(base_environment, shared) as make:
         yield make
 
 
-@pytest.fixture
-def generate(copie: Copie, at_home: Callable[[Path], Project]) -> Callable[..., Project]:
-    """Renders a project that uses the shared server, with an empty database of its own."""
+@pytest.fixture(scope="session")
+def at_home_for_all(base_environment: dict[str, str], shared: dict[str, str]) -> Iterator[Home]:
+    """For what is made once to be copied: Python has compiled it, a shadow database is there."""
+    with homes(base_environment, shared) as make:
+        yield make
 
-    def make(**answers: Any) -> Project:
-        result = copie.copy(extra_answers={"project_name": "Book Club", **answers})
+
+@pytest.fixture(scope="session")
+def rendered_once(copie_session: Copie) -> Callable[[str], Path]:
+    """Renders a project once for the same answers, which it gets as JSON."""
+
+    @cache
+    def make(answers: str) -> Path:
+        result = copie_session.copy(
+            extra_answers={"project_name": "Book Club", **json.loads(answers)}
+        )
         assert result.exception is None, result.exception
         assert result.project_dir is not None
-        return at_home(result.project_dir)
+        return result.project_dir
 
     return make
 
 
 @pytest.fixture
-def project(generate: Callable[..., Project]) -> Project:
-    """A project with the default answers on the shared server, at the newest revision."""
-    made = generate()
+def generate(
+    rendered_once: Callable[[str], Path], at_home: Home, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Project]:
+    """A rendered project that uses the shared server, with an empty database of its own."""
+
+    def make(**answers: Any) -> Project:
+        rendered = rendered_once(json.dumps(answers, sort_keys=True))
+        folder = tmp_path_factory.mktemp("generated") / "project"
+        return at_home(shutil.copytree(rendered, folder, symlinks=True))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def upgraded(
+    rendered_once: Callable[[str], Path],
+    at_home_for_all: Home,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Project:
+    folder = tmp_path_factory.mktemp("upgraded") / "project"
+    made = at_home_for_all(shutil.copytree(rendered_once("{}"), folder, symlinks=True))
     made.just("db-upgrade").ok()
+    made.just("db-migrate").ok()
     return made
+
+
+@pytest.fixture
+def project(upgraded: Project, at_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project with the default answers on the shared server, at the newest revision."""
+    return at_home(tmp_path_factory.mktemp("project") / "project", like=upgraded)
 
 
 @pytest.fixture

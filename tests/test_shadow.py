@@ -15,6 +15,14 @@ import pytest
 from tests.conftest import Project, free_port
 
 
+@pytest.fixture
+def project(generate: Callable[..., Project]) -> Project:
+    """A project at the newest revision, without a shadow database yet."""
+    made = generate()
+    made.just("db-upgrade").ok()
+    return made
+
+
 def databases(project: Project) -> list[str]:
     """The shadow databases of the project, by their names."""
     with project.connect() as connection:
@@ -153,7 +161,10 @@ def test_a_history_that_fails_is_explained_and_leaves_no_database(project: Proje
     assert databases(project) == []
 
 
-def test_a_role_that_may_not_create_databases_is_told(project: Project) -> None:
+@pytest.mark.parametrize("has_shadow", [False, True])
+def test_a_role_that_may_not_create_databases_is_told(project: Project, has_shadow: bool) -> None:
+    if has_shadow:
+        project.just("db-migrate").ok()
     role = f"poor_{os.getpid()}"
     with project.connect() as connection:
         connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'")

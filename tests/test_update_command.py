@@ -5,23 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
-
 from tests.conftest import Project
-from tests.test_updates import make_living, release_with_a_column, template
+from tests.test_updates import release_with_a_column
 from tests.updates import commit, git
 
-__all__ = ["template"]
-
 USER = "backend/app/models/user.py"
-
-
-@pytest.fixture
-def living(project: Project, template: Path) -> Project:
-    """A project from v0.1.0 of the template, in git, with a table and a revision of its own."""
-    make_living(project, template)
-    git(project.path, "branch", "--move", "main")
-    return project
 
 
 def release(template: Path, version: str) -> None:
@@ -213,9 +201,7 @@ def test_a_feature_goes_and_its_table_stays_until_it_is_named(
     assert "LLM" not in (living.backend / "app/main.py").read_text()
 
     living.just("db-upgrade").ok()
-    tests = ["tests/test_health.py", "tests/test_roles.py", "tests/test_config.py"]
-    assert "passed" in living.just("test", "-q", *tests).ok().out
-    living.just("lint").ok()
+    assert "passed" in living.just("test", "-q", "tests/test_roles.py").ok().out
     living.just("db-migrate", "--drop-tables", "widgets").refused("Not renamed or dropped: widgets")
 
     written = living.migrate("--drop-tables", "llm_settings")
@@ -229,8 +215,6 @@ def test_a_feature_goes_and_its_table_stays_until_it_is_named(
     (made,) = living.revisions() - known
     assert "template_0_1_0" in made.name
     living.just("db-upgrade").ok()
-    assert "passed" in living.just("test", "-q").ok().out
-    living.just("lint").ok()
 
 
 def test_edits_in_files_that_go_are_not_lost(living: Project, template: Path) -> None:

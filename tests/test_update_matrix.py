@@ -17,7 +17,7 @@ import yaml
 from copier.errors import UnsafeTemplateError
 from psycopg.sql import SQL, Identifier
 
-from tests.conftest import REPOSITORY, Project
+from tests.conftest import REPOSITORY, Home, Project
 from tests.updates import (
     WORKING_TREE,
     Template,
@@ -148,7 +148,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
     ],
 )
 def test_a_release_updates_to_the_working_tree(
-    at_home: Callable[[Path], Project], tmp_path: Path, template: Template, release: str, story: str
+    at_home: Home, tmp_path: Path, template: Template, release: str, story: str
 ) -> None:
     told = STORIES[story]
     project = at_home(tmp_path / "project")

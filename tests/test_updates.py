@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -11,20 +10,14 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY, Project, Result
-from tests.updates import Template, commit, contents, copy_working_tree, git
+from tests.updates import Template, commit, contents, git
 
 INITIAL = "template/backend/alembic/versions/2026-11-22_initial_schema_572de137043f.py.jinja"
 
 
 @pytest.fixture
-def template(tmp_path: Path) -> Path:
-    """A repository of its own that holds the working tree, tagged v0.1.0."""
-    clone = tmp_path / "template"
-    copy_working_tree(clone)
-    git(clone, "init", "--quiet", "--initial-branch=main")
-    commit(clone, "Release v0.1.0")
-    git(clone, "tag", "v0.1.0")
-    return clone
+def project(living: Project) -> Project:
+    return living
 
 
 def release_with_a_column(template: Path) -> None:
@@ -45,24 +38,11 @@ def release_with_a_column(template: Path) -> None:
     git(template, "tag", "v0.2.0")
 
 
-def make_living(project: Project, template: Path, version: str = "v0.1.0") -> None:
-    """Renders a release over the project's folder, with git, a database and a revision of its own."""
-    shutil.rmtree(project.path)
-    Template(template).copy(project.path, version)
-    git(project.path, "init", "--quiet")
-    project.just("db-upgrade").ok()
-    project.just("db-model", "Widget").ok()
-    project.just("db-migrate").ok()
-    project.just("db-upgrade").ok()
-    commit(project.path, "Live")
-
-
 def update(project: Project, template: Path) -> None:
     assert Template(template).update(project.path) == []
 
 
 def test_an_update_changes_models_and_leaves_the_history(project: Project, template: Path) -> None:
-    make_living(project, template)
     before = contents(project.versions)
     release_with_a_column(template)
     update(project, template)
@@ -78,54 +58,62 @@ def test_an_update_changes_models_and_leaves_the_history(project: Project, templ
     assert git(project.path, "status", "--porcelain", "secrets").strip() == ""
 
 
-def migrated_name(project: Project) -> str:
-    """What the file of the next revision is called, without the date and the identifier."""
-    known = project.revisions()
-    project.just("db-migrate").ok()
-    (written,) = project.revisions() - known
-    return "_".join(written.stem.split("_")[1:-1])
-
-
 def test_a_revision_has_the_template_s_name_while_nothing_else_is_in_it(
     project: Project, template: Path
 ) -> None:
-    widget, role = "backend/app/models/widget.py", "backend/app/models/role.py"
-    make_living(project, template)
-    start = git(project.path, "rev-parse", "HEAD").strip()
-    release_with_a_column(template)
-    update(project, template)
-    project.replace(widget, "    name: str", "    size: int | None = None\n    name: str")
-    assert migrated_name(project) == "users_add_phone_and_widget_add_size"
-    git(project.path, "reset", "--quiet", "--hard")
-    git(project.path, "clean", "--quiet", "--force", "-d")
+    def name() -> str:
+        code = "from app.migrate.template_update import template_message as m; print(m())"
+        return project.python(code).ok().out.strip()
 
-    # Committed, with a model of the user's in the same commit, or after it.
-    for amended in (True, False):
-        update(project, template)
-        if not amended:
-            commit(project.path, "v0.2.0")
-        project.just("db-model", "Gadget").ok()
-        commit(project.path, "Gadgets")
-        assert migrated_name(project) == "add_table_gadget_and_users_add_phone"
-        git(project.path, "reset", "--quiet", "--hard", start)
+    def back_to(commit: str) -> None:
+        git(project.path, "reset", "--quiet", "--hard", commit)
         git(project.path, "clean", "--quiet", "--force", "-d")
 
-    # Committed, and a model of the template changed afterwards.
+    start = git(project.path, "rev-parse", "HEAD").strip()
+    field = "    name: str", "    more: int | None = None\n    name: str"
+    widget, role = "backend/app/models/widget.py", "backend/app/models/role.py"
+    assert name() == ""
+    release_with_a_column(template)
+    update(project, template)
+    assert name() == "template 0.2.0"
+    project.replace(widget, *field)
+    assert name() == ""
+    back_to(start)
+
+    # What differed before the update.
+    project.replace(widget, *field)
+    commit(project.path, "A change without a revision")
+    update(project, template)
+    assert name() == ""
+    back_to(start)
+
+    # Committed, with a model of the user's in the same commit, or after it.
+    update(project, template)
+    project.just("db-model", "Gadget").ok()
+    commit(project.path, "v0.2.0 and gadgets")
+    assert name() == ""
+    back_to(start)
     update(project, template)
     commit(project.path, "v0.2.0")
-    project.replace(role, "    name: str", "    rank: int | None = None\n    name: str")
-    assert migrated_name(project) == "roles_add_rank_and_users_add_phone"
-    git(project.path, "reset", "--quiet", "--hard")
-    git(project.path, "clean", "--quiet", "--force", "-d")
+    updated = git(project.path, "rev-parse", "HEAD").strip()
+    project.just("db-model", "Gadget").ok()
+    assert name() == ""
+    back_to(updated)
+    project.replace(role, *field)
+    assert name() == ""
+    back_to(updated)
 
     # Committed, and nothing else; only the first revision is the template's.
-    assert migrated_name(project) == "template_0_2_0"
-    project.replace(role, "    name: str", "    rank: int | None = None\n    name: str")
-    assert migrated_name(project) == "roles_add_rank"
+    assert name() == "template 0.2.0"
+    known = project.revisions()
+    project.just("db-migrate").ok()
+    (written,) = project.revisions() - known
+    assert "_template_0_2_0_" in written.name
+    project.replace(role, *field)
+    assert name() == ""
 
 
 def test_a_squashed_history_stays_squashed(project: Project, template: Path) -> None:
-    make_living(project, template)
     for path in project.revisions():
         path.unlink()
     (project.versions / "0001_mine.py").write_text("revision = 'mine'\ndown_revision = None\n")
@@ -136,7 +124,6 @@ def test_a_squashed_history_stays_squashed(project: Project, template: Path) -> 
 
 
 def test_an_edited_initial_revision_stays_edited(project: Project, template: Path) -> None:
-    make_living(project, template)
     path = project.versions / "2026-11-22_initial_schema_572de137043f.py"
     path.write_text(path.read_text() + "# mine\n")
     commit(project.path, "Edit")
@@ -147,7 +134,6 @@ def test_an_edited_initial_revision_stays_edited(project: Project, template: Pat
 
 @pytest.mark.parametrize("squashed", [False, True])
 def test_recopy_leaves_the_history(project: Project, template: Path, squashed: bool) -> None:
-    make_living(project, template)
     if squashed:
         for path in project.revisions():
             path.unlink()
@@ -163,7 +149,6 @@ def test_recopy_leaves_the_history(project: Project, template: Path, squashed: b
 
 
 def test_a_feature_is_switched_on_and_off(project: Project, template: Path) -> None:
-    make_living(project, template)
     release_with_a_column(template)
     for wanted in (False, True):
         assert Template(template).update(project.path, llm_settings=wanted) == []
@@ -176,7 +161,6 @@ def test_a_feature_is_switched_on_and_off(project: Project, template: Path) -> N
 def test_the_message_after_an_update_names_the_missing_command(
     project: Project, template: Path, run_copier: Callable[..., Result]
 ) -> None:
-    make_living(project, template)
     release_with_a_column(template)
     said = run_copier("update", "--trust", "--defaults", cwd=project.path).ok().err
     assert "    just update --continue\n" in said
@@ -187,8 +171,6 @@ def test_after_a_robot_s_update_the_check_names_the_missing_command(
     project: Project, template: Path, run_copier: Callable[..., Result]
 ) -> None:
     """As Renovate does it: the files are updated and committed, no more."""
-    make_living(project, template)
-    git(project.path, "branch", "--move", "main")
     release_with_a_column(template)
     git(project.path, "switch", "--quiet", "--create", "renovate/template")
     run_copier("update", "--trust", "--defaults", cwd=project.path).ok()
@@ -250,7 +232,6 @@ def release_with_a_file(template: Path) -> None:
 def test_a_hint_renames_once_and_does_nothing_afterwards(
     project: Project, template: Path, at_once: bool
 ) -> None:
-    make_living(project, template)
     with project.connect() as connection:
         connection.execute(
             "INSERT INTO users (email, first_name, last_name) VALUES ('a@example.org', 'A', 'Byron')"
@@ -303,7 +284,6 @@ def release_with_a_rename(template: Path, version: str, old: str, new: str, hint
 def test_a_file_that_a_release_renames_takes_the_user_s_lines_along(
     project: Project, template: Path, edited: bool
 ) -> None:
-    make_living(project, template)
     old, new = "backend/app/api/roles.py", "backend/app/api/role_routes.py"
     if edited:
         project.replace(old, "MAX_BIGINT = 2**63 - 1\n", "MAX_BIGINT = 2**63 - 1\nMINE = 1\n")
@@ -330,7 +310,6 @@ _migrations:
 
 
 def test_a_file_that_a_release_hands_over_stays(project: Project, template: Path) -> None:
-    make_living(project, template)
     path = "docs/schema-changes.md"
     project.write(path, "Mine.\n")
     commit(project.path, "Mine")
@@ -344,7 +323,6 @@ def test_a_file_that_a_release_hands_over_stays(project: Project, template: Path
 
 
 def test_a_readme_that_was_deleted_stays_deleted(project: Project, template: Path) -> None:
-    make_living(project, template)
     (project.path / "README.md").unlink()
     commit(project.path, "No README")
     release_with_a_column(template)

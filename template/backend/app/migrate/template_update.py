@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -23,13 +24,11 @@ def template_message() -> str:
 
     Empty otherwise, and where git does not tell.
     """
-    try:
+    with suppress(CommandError, OSError, UnicodeDecodeError):
         if _is_all_of_the_template():
             answers = (BACKEND_DIR / ANSWERS).read_text(encoding="utf-8")
             version = re.search(r"^_commit: '?v?([^'\s]+)", answers, re.MULTILINE)
             return f"template {version[1]}" if version else ""
-    except (CommandError, OSError, UnicodeDecodeError):
-        pass
     return ""
 
 
