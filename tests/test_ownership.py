@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import yaml
 from pathspec import GitIgnoreSpec
 
 from tests.conftest import REPOSITORY, Project, render
-from tests.updates import git
+from tests.updates import Template, commit, git
 
 TABLE = REPOSITORY / "template/docs/updating.md"
 # Together they render every file that there is.
@@ -30,6 +31,18 @@ def rows() -> list[tuple[list[str], str]]:
 
 def patterns_of(owner: str) -> set[str]:
     return {f"/{pattern}" for patterns, who in rows() if who == owner for pattern in patterns}
+
+
+def sections() -> dict[str, str]:
+    """The shared files, each with the comment above the users' lines, if it has one."""
+    lines = re.findall(r"^\| (`.*?) \| shared \| (.*) \|$", TABLE.read_text(), re.MULTILINE)
+    found = {}
+    for patterns, place in lines:
+        named = re.search(r'"(Your .*?)"', place)
+        assert named or place == "at its end", place
+        for path in re.findall(r"`([^`]+)`", patterns):
+            found[path] = f"# {named[1]}\n" if named else ""
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -66,13 +79,44 @@ def test_copier_never_touches_what_is_the_user_s() -> None:
 
 
 def test_every_shared_file_has_the_user_s_section(rendered: dict[str, bytes]) -> None:
-    lines = re.findall(r"^\| (`.*?) \| shared \| (.*) \|$", TABLE.read_text(), re.MULTILINE)
-    assert lines
-    for patterns, place in lines:
-        named = re.search(r'"(Your .*?)"', place)
-        assert named or place == "at its end", place
-        for path in re.findall(r"`([^`]+)`", patterns):
-            assert not named or f"# {named[1]}\n" in rendered[path].decode(), path
+    assert "backend/pyproject.toml" in sections()
+    for path, heading in sections().items():
+        assert heading in rendered[path].decode(), path
+
+
+def test_lines_in_both_sections_of_every_shared_file_never_conflict(
+    living: Project, template: Path
+) -> None:
+    for path, heading in sections().items():
+        (source,) = (template / "template").glob(f"{path}*")
+        theirs, ours = source.read_text(), (living.path / path).read_text()
+        if heading:
+            lines = re.compile(rf"^( *){heading}", re.MULTILINE)
+            theirs = lines.sub(rf"\1# theirs\n\1{heading}", theirs)
+            ours = lines.sub(rf"\1{heading}\1# ours\n", ours)
+        else:
+            theirs, ours = f"# theirs\n{theirs}", f"{ours}# ours\n"
+        source.write_text(theirs)
+        living.write(path, ours)
+    commit(living.path, "Ours")
+    commit(template, "Release v0.2.0")
+    git(template, "tag", "v0.2.0")
+    assert Template(template).update(living.path) == []
+    for path, heading in sections().items():
+        text = (living.path / path).read_text()
+        if heading:
+            both = re.findall(rf"^( *)# theirs\n\1{heading}\1# ours\n", text, re.MULTILINE)
+            assert len(both) == text.count(heading) > 0, path
+        else:
+            assert text.startswith("# theirs\n"), path
+            assert text.endswith("# ours\n"), path
+
+
+def test_the_example_of_own_recipes_works(living: Project) -> None:
+    (example,) = re.findall(r"^```just\n(.*?)^```$", TABLE.read_text(), re.DOTALL | re.MULTILINE)
+    living.write("justfile.local", example)
+    living.write("backend/app/books.py", "import sys\n\nprint(sys.argv[1:])\n")
+    assert living.just("import-books", "a b", "c").ok().out == "['a b', 'c']\n"
 
 
 def test_binary_files_are_the_user_s(rendered: dict[str, bytes]) -> None:
