@@ -133,7 +133,11 @@ def test_a_licence_is_written_when_chosen(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "answers",
-    [{}, {"llm_settings": False, "dev_database": "docker"}, {"dev_database": "external"}],
+    [
+        {},
+        {"llm_settings": False, "dev_database": "docker"},
+        pytest.param({"dev_database": "external"}, marks=pytest.mark.faults),
+    ],
     ids=str,
 )
 def test_a_rendered_project_passes_its_own_checks_and_tests(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.conftest import Project
 from tests.test_updates import release_with_a_column
-from tests.updates import commit, git
+from tests.updates import Template, commit, git
 
 USER = "backend/app/models/user.py"
 
@@ -68,19 +68,6 @@ def test_one_command_brings_files_notes_revision_and_checks(
         connection.execute("SELECT phone FROM users")
     assert "Nothing new" in living.just("update").ok().out
     assert "Nothing to commit." in living.just("update", "--continue").ok().out
-
-
-def test_a_revision_with_changes_of_the_user_is_named_after_them(
-    living: Project, template: Path
-) -> None:
-    living.replace("backend/app/models/widget.py", "max_length=200", "max_length=300")
-    commit(living.path, "A change without a revision")
-    release_with_a_column(template)
-    known = living.revisions()
-    living.just("update")
-    names = " ".join(path.name for path in living.revisions() - known)
-    assert "phone" in names
-    assert "template" not in names
 
 
 def test_conflicts_are_listed_until_they_are_resolved(living: Project, template: Path) -> None:
@@ -178,7 +165,7 @@ def test_the_user_s_recipes_are_their_own_file(living: Project, template: Path) 
     living.write("justfile.local", "# Mine\n[group('yours')]\nhello:\n    @echo hello; pwd\n")
     commit(living.path, "A recipe")
     release_with_a_column(template)
-    living.just("update").ok()
+    assert Template(template).update(living.path) == []
     assert living.just("hello").ok().out.split() == ["hello", str(living.backend)]
     assert "# Mine" in living.just("--list").ok().out
     assert "justfile.local" not in git(living.path, "status", "--porcelain")
@@ -207,13 +194,6 @@ def test_a_feature_goes_and_its_table_stays_until_it_is_named(
     written = living.migrate("--drop-tables", "llm_settings")
     assert "DROP TABLE llm_settings" in written.text
     living.just("update", "--continue").ok()
-    living.just("db-upgrade").ok()
-    commit(living.path, "No LLM settings")
-
-    known = living.revisions()
-    living.just("update", "--data", "llm_settings=true").ok()
-    (made,) = living.revisions() - known
-    assert "template_0_1_0" in made.name
     living.just("db-upgrade").ok()
 
 
