@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -174,6 +175,35 @@ def test_a_role_that_may_not_create_databases_is_told(project: Project, has_shad
         )
     finally:
         with project.connect() as connection:
+            connection.execute(f"DROP ROLE {role}")
+
+
+def test_a_table_that_may_not_be_read_is_named(project: Project) -> None:
+    """Not taken for a database that may not be created."""
+    role = f"blind_{os.getpid()}"
+    for path in ("backend/app/db/base.py", "backend/app/models/__init__.py"):
+        text = (project.path / path).read_text()
+        project.write(path, re.sub(r".*UserRole.*\n", "", text))
+    for path in ("user", "role"):
+        file = f"backend/app/models/{path}.py"
+        text = (project.path / file).read_text()
+        text = re.sub(r".*(UserRole|link_model).*\n", "", text)
+        project.write(file, text)
+    (project.backend / "app/models/user_role.py").unlink()
+    with project.connect() as connection:
+        connection.execute(f"CREATE ROLE {role} LOGIN CREATEDB PASSWORD 'x'")
+    try:
+        refused = project.just("db-migrate", POSTGRES_USER=role, POSTGRES_PASSWORD="x")
+        refused.refused("permission denied for table user_roles")
+        assert "CREATEDB" not in refused.text
+    finally:
+        with project.connect() as connection:
+            for (name,) in connection.execute(
+                "SELECT datname FROM pg_database JOIN pg_roles ON datdba = pg_roles.oid"
+                " WHERE rolname = %s",
+                [role],
+            ).fetchall():
+                connection.execute(f'DROP DATABASE "{name}"')
             connection.execute(f"DROP ROLE {role}")
 
 

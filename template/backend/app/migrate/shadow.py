@@ -102,18 +102,11 @@ def shadow_database(settings: Settings) -> Iterator[Settings]:
     """
     with shadow_server(settings) as (server, connection):
         name = f"{_prefix(server)}{history_checksum()}"
-        try:
-            with _one_builder(connection, _prefix(server)):
-                if not _exists(connection, name):
-                    _build(connection, server, name)
-                # Still under the lock: the next builder drops what nobody is connected to.
-                yield server.model_copy(update={"postgres_db": name})
-        except psycopg.errors.InsufficientPrivilege as error:
-            raise CommandError(
-                f"The role {server.postgres_user} may not create databases "
-                f"({error.diag.message_primary}), and models are compared with a database made "
-                f"from the history. Grant it with: ALTER ROLE {server.postgres_user} CREATEDB"
-            ) from None
+        with _one_builder(connection, _prefix(server)):
+            if not _exists(connection, name):
+                _build(connection, server, name)
+            # Still under the lock: the next builder drops what nobody is connected to.
+            yield server.model_copy(update={"postgres_db": name})
 
 
 @contextmanager
@@ -127,10 +120,11 @@ def temporary_database(beside: Settings, purpose: str, template: str = "") -> It
     with connect_to_server(beside) as connection:
         drop_database(connection, name)  # what a crash left
         try:
-            if template:
-                clone_database(connection, template, name)
-            else:
-                create_missing_database(connection, name)
+            with _explained(beside):
+                if template:
+                    clone_database(connection, template, name)
+                else:
+                    create_missing_database(connection, name)
             yield beside.model_copy(update={"postgres_db": name})
         finally:
             drop_database(connection, name)
@@ -182,16 +176,30 @@ def _one_builder(connection: Connection, prefix: str) -> Iterator[None]:
         connection.execute("SELECT pg_advisory_unlock(hashtext(%s))", [prefix])
 
 
+@contextmanager
+def _explained(server: Settings) -> Iterator[None]:
+    """Tells a role that may not create databases what to do."""
+    try:
+        yield
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise CommandError(
+            f"The role {server.postgres_user} may not create databases "
+            f"({error.diag.message_primary}), and models are compared with a database made from "
+            f"the history. Grant it with: ALTER ROLE {server.postgres_user} CREATEDB"
+        ) from None
+
+
 def _build(connection: Connection, server: Settings, name: str) -> None:
     building = f"{_prefix(server)}building"
-    drop_database(connection, building)
-    _reuse_previous(connection, _prefix(server), building)
-    for stale in _names_like(connection, _prefix(server)):
-        if stale == building:
-            continue
-        with suppress(psycopg.errors.ObjectInUse):
-            connection.execute(SQL("DROP DATABASE {}").format(Identifier(stale)))
-    create_missing_database(connection, building)
+    with _explained(server):
+        drop_database(connection, building)
+        _reuse_previous(connection, _prefix(server), building)
+        for stale in _names_like(connection, _prefix(server)):
+            if stale == building:
+                continue
+            with suppress(psycopg.errors.ObjectInUse):
+                connection.execute(SQL("DROP DATABASE {}").format(Identifier(stale)))
+        create_missing_database(connection, building)
     # A process of its own: Alembic runs one environment at a time.
     done = subprocess.run(
         [sys.executable, "-m", "app.migrate", "upgrade"],
