@@ -1,4 +1,4 @@
-"""Probes: live (the process answers) and ready (the database is there, at the right revision)."""
+"""Probes: live (the process answers) and ready (the database is there, with what the code needs)."""
 
 import asyncio
 import logging
@@ -7,9 +7,10 @@ from typing import Literal
 from fastapi import APIRouter, Request, Response, status
 from pydantic import BaseModel
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.api.dependencies import EngineDependency
-from app.db.revision import applied_revisions
+from app.api.errors import first_line
+from app.db.revision import judge, read_applied
 
 DATABASE_TIMEOUT_S = 5
 
@@ -21,7 +22,8 @@ class Readiness(BaseModel):
     ready: bool
     database: Literal["reachable", "unreachable"]
     expected_revision: list[str]
-    applied_revision: list[str]
+    applied_revision: list[str] = []
+    ahead: list[str] = []
     detail: str
 
 
@@ -31,32 +33,30 @@ async def live() -> dict[str, str]:
 
 
 @router.get("/ready", responses={503: {"model": Readiness}})
-async def ready(request: Request, response: Response, engine: EngineDependency) -> Readiness:
+async def ready(request: Request, response: Response) -> Readiness:
+    """Ready when the newest revision of this code is applied; newer ones may be, too."""
     expected: list[str] = request.app.state.expected_revisions
+    engine: AsyncEngine = request.app.state.probe_engine
     try:
         async with asyncio.timeout(DATABASE_TIMEOUT_S), engine.connect() as connection:
-            applied = await applied_revisions(connection)
+            applied = await read_applied(connection)
     except (SQLAlchemyError, OSError) as error:
-        logger.warning("Not ready, the database can't be reached or used: %s", error)
+        logger.warning("Not ready, the database can't be reached or used: %s", first_line(error))
         response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
         return Readiness(
             ready=False,
             database="unreachable",
             expected_revision=expected,
-            applied_revision=[],
             detail="The database can't be reached or used; the log says why.",
         )
-    is_ready = applied == expected
-    if not is_ready:
+    fit = judge(expected, applied)
+    if not fit.fits:
         response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     return Readiness(
-        ready=is_ready,
+        ready=fit.fits,
         database="reachable",
         expected_revision=expected,
-        applied_revision=applied,
-        detail=(
-            "The database is at the revision that this code expects."
-            if is_ready
-            else "The database is at another revision than this code expects: apply the revisions."
-        ),
+        applied_revision=applied.heads,
+        ahead=fit.ahead,
+        detail=fit.why,
     )

@@ -43,19 +43,20 @@ async def read_role(session: SessionDependency, role_id: RoleId) -> RoleRead:
 
 @router.patch("/{role_id}")
 async def update_role(session: SessionDependency, role_id: RoleId, data: RoleUpdate) -> RoleRead:
-    role = await _find(session, role_id)
+    role = await _find(session, role_id, lock=True)
     role.sqlmodel_update(data.model_dump(exclude_unset=True))
     return await _save(session, role)
 
 
 @router.delete("/{role_id}", status_code=status.HTTP_204_NO_CONTENT)
 async def delete_role(session: SessionDependency, role_id: RoleId) -> None:
-    await session.delete(await _find(session, role_id))
+    await session.delete(await _find(session, role_id, lock=True))
     await session.commit()
 
 
-async def _find(session: AsyncSession, role_id: int) -> Role:
-    role = await session.get(Role, role_id)
+async def _find(session: AsyncSession, role_id: int, lock: bool = False) -> Role:
+    # Who changes a row locks it first: others may be about to delete it.
+    role = await session.get(Role, role_id, with_for_update=lock or None)
     if role is None:
         raise HTTPException(status.HTTP_404_NOT_FOUND, f"There is no role {role_id}.")
     return role
@@ -65,7 +66,7 @@ async def _save(session: AsyncSession, role: Role) -> RoleRead:
     name = role.name
     session.add(role)
     try:
-        await session.commit()
+        await session.flush()
     except IntegrityError as error:
         if "uq_roles_name" not in str(error.orig):
             raise
@@ -73,4 +74,5 @@ async def _save(session: AsyncSession, role: Role) -> RoleRead:
             status.HTTP_409_CONFLICT, f"There is a role named {name} already."
         ) from None
     await session.refresh(role)
+    await session.commit()
     return RoleRead.model_validate(role)
