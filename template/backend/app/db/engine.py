@@ -70,7 +70,10 @@ def _engine(
         "keepalives_interval": 1,
         "keepalives_count": 3,
     }
-    if not settings.is_pooled:
+    if settings.is_pooled:
+        # A statement is prepared on one of the pooler's connections, and missing on the others.
+        connect_args["prepare_threshold"] = None
+    else:
         options = {key: f"{value}s" for key, value in limits.items()}
         # The server stops working for an API that was killed.
         options["client_connection_check_interval"] = "2s"
