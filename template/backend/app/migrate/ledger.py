@@ -32,7 +32,6 @@ from sqlalchemy import (
     insert,
     select,
 )
-from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.schema import CreateTable
 
 from app.core.files import BACKEND_DIR
@@ -78,10 +77,11 @@ class Entry:
 def read_entries(connection: Connection) -> dict[str, Entry]:
     """The applied revisions as the ledger has them."""
     columns = ledger.c
+    newest_ids = select(func.max(columns.id)).group_by(columns.revision)
     newest = (
         select(columns.revision, columns.action, columns.parent, columns.checksum, columns.at)
-        .ext(distinct_on(columns.revision))
-        .order_by(columns.revision, columns.id.desc())
+        .where(columns.id.in_(newest_ids))
+        .order_by(columns.revision)
     )
     return {
         row.revision: Entry(
