@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,6 +13,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -75,6 +79,12 @@ def test_the_api_serves_roles_and_its_own_description(project: Project) -> None:
         status, page = request(f"{url}/docs")
         assert status == 200
         assert "Book Club" in page
+        assert request(f"{url}/") == (200, page)
+        # There is nothing in it that a browser would look for elsewhere.
+        assert "//" not in re.sub("<!--.*?-->", "", page)
+        for asset in re.findall('(?:src|href)="(.*?)"', page):
+            with urllib.request.urlopen(url + asset, timeout=10) as answer:
+                assert answer.status == 200
         assert "/api/v1/roles/{role_id}" in request(f"{url}/openapi.json")[1]["paths"]
 
         status, role = request(f"{url}/api/v1/roles", "POST", {"name": "editor"})
@@ -108,3 +118,59 @@ def test_the_api_starts_without_a_database_and_tells_it(
         assert request(f"{url}/health/live")[0] == 200
         status, body = request(f"{url}/health/ready")
         assert (status, body["database"]) == (503, "unreachable")
+
+
+def test_replicas_stay_ready_while_a_newer_release_migrates(
+    project: Project, tmp_path: Path
+) -> None:
+    newer = replace(project, path=shutil.copytree(project.path, tmp_path / "newer", symlinks=True))
+    newer.alembic("revision", "-m", "next").ok()
+    with serving(project) as url:
+
+        def readiness() -> tuple[int, list[str], str]:
+            status, body = request(f"{url}/health/ready")
+            return status, body["ahead"], body["detail"]
+
+        newer.just("db-upgrade").ok()
+        (newest,) = (newer.backend / "alembic" / "latest_revision.txt").read_text().split()
+        ahead = (200, [newest], "The database is ahead of this code by 1 revision.")
+        assert readiness() == ahead
+        # One file in place of all: what replicas expect has none any more.
+        newer.just("db-squash").ok()
+        newer.just("db-upgrade").ok()
+        assert readiness() == ahead
+        newer.just("db-downgrade", "base").ok()
+        assert readiness()[:2] == (503, [])
+
+
+def test_the_work_of_a_client_that_leaves_ends(project: Project) -> None:
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    project.env |= {"API_LOCK_TIMEOUT_S": "60", "API_STATEMENT_TIMEOUT_S": "60"}
+    with serving(project) as url, project.connect() as connection:
+
+        def wait_for(number: int) -> None:
+            deadline = time.monotonic() + 10
+            while connection.execute(waiting).fetchone() != (number,):
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+
+        connection.execute("BEGIN")
+        connection.execute("LOCK TABLE roles")
+        address = ("127.0.0.1", int(url.rpartition(":")[2]))
+        clients = [socket.create_connection(address) for _ in range(15)]
+        for client in clients:
+            client.sendall(b"GET /api/v1/roles HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        wait_for(len(clients))
+        for client in clients:
+            client.close()
+        wait_for(0)
+        # The connections are free for other routes.
+        assert request(f"{url}/api/v1/users/1/llm-settings") == (200, [])
+
+
+def test_a_taken_port_is_named(project: Project) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        says = (f"Port {port} on 127.0.0.1 is taken", "API_PORT=")
+        project.just("dev", API_PORT=str(port)).refused(*says)
+        project.just("dev", "--port", str(port)).refused(*says)
