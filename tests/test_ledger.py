@@ -124,7 +124,8 @@ def test_an_edited_applied_revision_is_refused(line: tuple[Project, str, str]) -
     assert "was edited" in project.alembic("stamp", "base").text
     for answer in refused.text.splitlines():
         if "git restore" in answer:
-            project.run("bash", "-ec", answer.partition(": ")[2]).ok()
+            restore = answer.partition(": ")[2]
+            project.run("bash", "-ec", restore, cwd=project.path / "docs").ok()
     assert path.read_bytes() == source
     project.just("db-upgrade").ok()
     # Where git can't help it says so, and reading never refuses.

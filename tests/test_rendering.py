@@ -69,8 +69,9 @@ def test_nothing_of_the_template_or_this_machine_is_left(rendered: Path) -> None
         assert not re.search(r"[ \t]+$", text, re.MULTILINE) or path.name == "LICENSE", path
         if path.name == "justfile":
             text = re.sub(r"\{\{ (just_executable|quote)\(.*?\) \}\}", "", text)
+            text = re.sub(r"\{\{ if no_color == .*? \} \}\}", "", text)
         if path.parts[-2:] == ("workflows", "ci.yml"):
-            text = text.replace("${{ github.ref }}", "")
+            text = re.sub(r"\$\{\{ github\.[a-z._]+ \}\}", "", text)
         if path.name not in {"script.py.mako", ".copier-answers.yml"}:
             text = text.replace("{{ x }}", "").replace(r"\{\{ x \}\}", "")
             assert not re.search(r"\{\{|\{%|%\}|\{#", text), path
@@ -116,6 +117,22 @@ def test_the_justfile_is_formatted_and_every_recipe_documented(rendered: Path) -
     assert all(" # " in line for line in listed), done.stdout
 
 
+def test_no_recipe_prints_an_escape_code_under_no_color(rendered: Path) -> None:
+    """On a terminal; in a pipe there is none anyway."""
+    own = rendered / "justfile.local"
+    own.write_text("_fails:\n    @exit 3\n")
+    for command in (str(BIN / "just"), f"{BIN / 'just'} _fails"):
+        done = subprocess.run(
+            ["script", "-qec", command, "/dev/null"],
+            cwd=rendered,
+            capture_output=True,
+            env={**os.environ, "NO_COLOR": "1", "TERM": "xterm"},
+        )
+        assert done.returncode == (3 if "_fails" in command else 0)
+        assert b"\033" not in done.stdout
+    own.unlink()
+
+
 def test_a_licence_is_written_when_chosen(tmp_path: Path) -> None:
     beginnings = {
         "MIT": "MIT License",
@@ -155,3 +172,53 @@ def test_two_checkouts_do_not_share_a_docker_volume(tmp_path: Path) -> None:
     )
     assert "name" not in compose
     assert compose["volumes"] == {"database": None}
+
+
+def test_ci_runs_on_the_default_branch_whatever_its_name(tmp_path: Path) -> None:
+    text = (render(tmp_path / "x") / ".github/workflows/ci.yml").read_text()
+    workflow = yaml.safe_load(text)
+    # YAML 1.1 takes the key `on` for true.
+    assert workflow[True] == {"push": None, "pull_request": None}
+    (job,) = workflow["jobs"].values()
+    assert "github.ref_name == github.event.repository.default_branch" in job["if"]
+    assert any("git config migrate.baseBranch" in str(step.get("run")) for step in job["steps"])
+    assert "main" not in re.findall(r"\w+", text)
+
+
+def test_ci_and_hooks_of_a_project_in_a_bigger_repository_work_from_its_top(tmp_path: Path) -> None:
+    project = render(tmp_path / "services" / "api")
+    documentation = (project / "docs/database.md").read_text()
+    (block,) = re.findall(r"^```sh\n(at=.*?)^```$", documentation, re.MULTILINE | re.DOTALL)
+    subprocess.run(["sh", "-euc", block], cwd=tmp_path, check=True)
+    workflow = yaml.safe_load((tmp_path / ".github/workflows/api.yml").read_text())
+    assert workflow["defaults"] == {"run": {"working-directory": "services/api"}}
+    tool(
+        "check-jsonschema",
+        "--builtin-schema=vendor.github-workflows",
+        ".github/workflows/api.yml",
+        cwd=tmp_path,
+    )
+    configuration = yaml.safe_load((tmp_path / ".pre-commit-config.yaml").read_text())
+    hooks = {h["id"]: h for repository in configuration["repos"] for h in repository["hooks"]}
+    revision = "services/api/backend/alembic/versions/x.py"
+    assert re.search(hooks["db-check"]["files"], revision)
+    assert re.search(hooks["end-of-file-fixer"]["exclude"], revision)
+    assert hooks["ruff-format"]["entry"].split()[3] == "services/api/backend"
+    command = [*hooks["db-check"]["entry"].split()[:-1], "--summary"]
+    subprocess.run(["env", f"PATH={BIN}", *command], cwd=tmp_path, check=True)
+
+
+def test_what_to_type_where_pip_refuses_is_the_same_everywhere_and_works(tmp_path: Path) -> None:
+    readmes = [REPOSITORY / "README.md", render(tmp_path / "x") / "README.md"]
+    blocks = [
+        re.findall(r"externally-managed.*?^```sh\n(.*?)^```$", path.read_text(), re.M | re.S)
+        for path in readmes
+    ]
+    assert blocks[0] == blocks[1]
+    ((block,), _) = blocks
+    for command in (line.partition("   #")[0] for line in block.splitlines()):
+        assert command in (REPOSITORY / "copier.yml").read_text()
+    env = {**os.environ, "HOME": str(tmp_path), "PATH": f"{BIN}:/usr/bin:/bin"}
+    script = f"{block}\ncommand -v uvx && uvx --version"
+    done = subprocess.run(["sh", "-euc", script], env=env, capture_output=True, text=True)
+    assert f"{tmp_path}/.local/uv/bin/uvx\n" in done.stdout, done.stderr

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -238,6 +241,178 @@ def test_no_process_shows_the_secret(unset: Project) -> None:
                 assert password not in " ".join([*child.cmdline(), *child.environ().values()])
                 seen.add(child.name())
     assert "psql" in seen
+
+
+def test_no_file_has_the_secret_while_psql_runs_and_none_stays_when_it_is_killed(
+    unset: Project, tmp_path: Path
+) -> None:
+    password = (unset.path / "secrets" / "postgres_password.txt").read_text().strip()
+    unset.env["TMPDIR"] = str(tmp_path)
+    onlooker = replace(unset, env={**unset.env, "POSTGRES_PASSWORD": password})
+    process = subprocess.Popen(
+        ["just", "db-shell", "-c", "SELECT pg_sleep(60)"],
+        cwd=unset.path,
+        env=unset.env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+        with onlooker.connect() as connection:
+            waiting = "SELECT 1 FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(60)'"
+            deadline = time.monotonic() + 60
+            while not connection.execute(waiting).fetchone():
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+        kept = [path for path in tmp_path.rglob("*") if path.is_file()]
+        assert [path for path in kept if password.encode() in path.read_bytes()] == []
+    finally:
+        for child in psutil.Process(process.pid).children(recursive=True):
+            child.kill()
+        process.wait()
+    kept = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [path for path in kept if password.encode() in path.read_bytes()] == []
+
+
+def test_psql_goes_to_the_database_that_it_is_told_and_to_no_other(unset: Project) -> None:
+    who = ("-Atc", "SELECT current_database() || ' ' || current_user")
+    assert unset.just("db-shell", *who).ok().out == f"{unset.env['POSTGRES_DB']} app\n"
+    for arguments in (["postgres"], ["-d", "postgres"], ["--dbname=postgres"]):
+        assert unset.just("db-shell", *arguments, *who).ok().out == "postgres app\n"
+    for arguments in (["nosuchdb"], ["-d", "nosuchdb"], ["postgresql:///nosuchdb"]):
+        refused = unset.just("db-shell", *arguments, *who)
+        assert refused.code == 2
+        assert 'database "nosuchdb" does not exist' in refused.err
+        assert refused.out == ""
+    # Another role gets no password of this one.
+    assert "no password supplied" in unset.just("db-shell", "-wU", "other", *who).err
+
+
+TRACEBACKS = """
+import asyncio, os, traceback
+import sqlalchemy
+from app.core.config import get_settings
+from app.core.files import ConfigurationError
+from app.db.engine import api_engine
+from app.migrate.connection import migration_engine
+from app.migrate.databases import connect_to_server
+
+def shown(error):
+    while error is not None:
+        yield from traceback.TracebackException.from_exception(error, capture_locals=True).format()
+        if error.__cause__ is not None:
+            yield from shown(error.__cause__)
+        error = error.__context__
+
+def api(settings):
+    async def main():
+        async with api_engine(settings).connect() as connection:
+            await connection.execute(sqlalchemy.text("SELECT nosuch"))
+    asyncio.run(main())
+
+def migrations(settings):
+    with migration_engine(settings).connect() as connection:
+        connection.execute(sqlalchemy.text("SELECT nosuch"))
+
+def server(settings):
+    with connect_to_server(settings, settings.postgres_db) as connection:
+        connection.execute("SELECT nosuch")
+
+changes = [{"postgres_port": 1}, {"postgres_host": "nowhere.invalid"}, {"postgres_db": "nosuch"},
+           {"postgres_user": "nobody"}, {}]
+for change in changes:
+    for use in (api, migrations, server):
+        try:
+            use(get_settings().model_copy(update=change))
+        except Exception as error:
+            print(*shown(error), "CASE", sep="")
+
+def settings():
+    try:
+        get_settings.__wrapped__()
+    except ConfigurationError as error:
+        print(*shown(error), "CASE", sep="")
+
+os.environ["POSTGRES_PORT"] = "x"
+settings()
+os.environ["POSTGRES_PASSWORD"] = get_settings().postgres_password.get_secret_value()
+settings()
+"""
+
+
+def test_no_traceback_shows_the_secret_not_even_with_local_variables(unset: Project) -> None:
+    path = unset.path / "secrets" / "postgres_password.txt"
+    password = path.read_text().strip()
+    said = unset.python(TRACEBACKS).ok().out
+    assert said.count("CASE") == 17
+    assert "settings = Settings(" in said
+    assert password not in said
+    for broken in (f"{password}\nsecond", f"{password}\xff"):
+        path.write_text(broken, encoding="latin-1")
+        unset.env.pop("POSTGRES_PASSWORD", None)
+        failed = unset.python(
+            TRACEBACKS.partition("changes =")[0]
+            + "try:\n    get_settings()\n"
+            + "except ConfigurationError as error:\n    print(*shown(error))"
+        )
+        assert "Traceback" in failed.ok().out
+        assert password not in failed.text
+
+
+def test_a_folder_of_secrets_that_can_not_be_used_is_named(unset: Project) -> None:
+    folder = unset.path / "secrets"
+    kept = folder.rename(unset.path / "kept")
+    folder.symlink_to("nowhere")
+    for recipe in ("secrets", "db-current"):
+        unset.just(recipe).refused(f"{folder} is a link to nowhere, which does not exist")
+    folder.unlink()
+    folder.write_text("")
+    unset.just("secrets").refused(str(folder), "has to be a folder")
+    folder.unlink()
+    # Another user's: root's own home, or for root what a user without its rights may not enter.
+    prefix: list[str] = []
+    if os.geteuid() == 0:
+        kept.rename(folder)
+        os.chown(folder, 12345, 12345)
+        folder.chmod(0o700)
+        prefix = ["unshare", "--user"]
+    else:
+        folder.symlink_to("/root")
+    for recipe in ("secrets", "db-current"):
+        refused = unset.run(*prefix, "just", recipe).refused(str(folder))
+        assert "Permission denied" in refused.err or "not permitted" in refused.err
+
+
+def test_a_secret_that_is_a_link_to_nothing_is_named(unset: Project) -> None:
+    path = unset.path / "secrets" / "postgres_password.txt"
+    path.unlink()
+    path.symlink_to("/nowhere/vault")
+    for recipe in ("secrets", "db-current"):
+        unset.just(recipe).refused(f"{path} is a link to /nowhere/vault", "delete the link")
+
+
+def test_git_ignores_what_holds_secrets_and_rows_and_nothing_else(project: Project) -> None:
+    project.run("git", "init", "-q").ok()
+    ignored = [".env", ".env.local", ".env.production", "backend/.env", "backend/.env.test"]
+    ignored += ["db.dump", "backend/db.dump.gz", "rows.sql.gz", "dump.sql", "prod-backup.sql"]
+    kept = [".env.example", "backend/.env.example", "backend/app/report.sql", "seed.sql"]
+    kept += ["backend/alembic/versions/x_dump_rows.py", "backend/app/dump.py", "docs/dump.md"]
+    found = project.run("git", "check-ignore", "--no-index", *ignored, *kept).out.split()
+    assert found == ignored
+
+
+def test_a_token_in_the_template_s_address_is_warned_about_until_it_is_gone(
+    project: Project,
+) -> None:
+    answers = (project.path / ".copier-answers.yml").read_text()
+    clean = re.sub("_src_path: .*", "_src_path: https://git.example.org/t.git", answers)
+    project.write(".copier-answers.yml", clean)
+    assert project.just("setup").ok().err == ""
+    with_token = clean.replace("https://", "https://oauth2:s3cret@")
+    project.write(".copier-answers.yml", with_token)
+    warning = project.just("setup").ok().err
+    assert "_src_path in .copier-answers.yml has a password or token" in warning
+    assert "s3cret" not in warning
 
 
 def test_sql_and_errors_of_a_wrong_port_hide_the_secret(unset: Project) -> None:

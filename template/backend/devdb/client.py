@@ -2,10 +2,12 @@
 
 import os
 import signal
-import subprocess
+from typing import NoReturn
 
 import psycopg
 from alembic.util import CommandError
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import Conninfo
 
 from app.core.config import Settings, get_settings
 from app.migrate.connection import explain_connection_failure
@@ -33,17 +35,32 @@ def check() -> int:
     return 0
 
 
-def psql(*arguments: str) -> int:
-    """Opens psql on the database; further arguments are psql's."""
+def psql(*arguments: str) -> NoReturn:
+    """Becomes psql on the database; further arguments are psql's.
+
+    Raises:
+        CommandError: there is no connection to be had, or no psql.
+    """
     settings = get_settings()
     _connect(settings).close()
-    program = bin_dir() / "psql"
+    program = str(bin_dir() / "psql")
     with connection_file(settings) as conninfo:
-        # Ctrl-C cancels a query in psql; here it would end us and leave psql behind.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        # PGPASSWORD and its like would win over the password file.
+        # Not as an argument: psql would take a database that is named after it for a role.
+        # Without PGPASSWORD and its like: they would win over the password file.
         env = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-        return subprocess.run([program, conninfo, *arguments], env=env).returncode
+        env.update(_as_variables(conninfo))
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and psql would, too
+        os.execve(program, [program, *arguments], env)  # noqa: S606 - so that signals reach psql
+
+
+def _as_variables(conninfo: str) -> dict[str, str]:
+    """libpq's environment variables that say the same as a connection string."""
+    names = {option.keyword.decode(): option.envvar for option in Conninfo.get_defaults()}
+    return {
+        variable.decode(): str(value)
+        for keyword, value in conninfo_to_dict(conninfo).items()
+        if (variable := names[keyword])
+    }
 
 
 def _connect(settings: Settings) -> psycopg.Connection:

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from app.core.config import Settings
+from app.core.files import unnamed_file
 from devdb.binaries import UNPRIVILEGED_HOME, DevelopmentDatabaseError, programs
 
 START_TIMEOUT_S = 60
@@ -60,17 +61,15 @@ def initialize(place: Place, settings: Settings, sync: bool = True) -> None:
         real = Path(tempfile.mkdtemp(dir=UNPRIVILEGED_HOME, prefix="data-"))
         os.chown(real, run.user, run.user)
         half_made.symlink_to(real)
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8") as password_file:
-        password_file.write(settings.postgres_password.get_secret_value())
-        password_file.flush()
+    with unnamed_file(settings.postgres_password.get_secret_value()) as password_file:
         if run.user is not None:
-            os.chown(password_file.name, run.user, run.user)
+            os.fchown(password_file, run.user, run.user)
         result = subprocess.run(
             run.command(
                 "initdb",
                 f"--pgdata={half_made.resolve() if run.user is not None else half_made}",
                 f"--username={settings.postgres_user}",
-                f"--pwfile={password_file.name}",
+                f"--pwfile=/dev/fd/{password_file}",
                 "--auth=scram-sha-256",
                 "--encoding=UTF8",
                 # The same order of text on every machine.
@@ -81,6 +80,7 @@ def initialize(place: Place, settings: Settings, sync: bool = True) -> None:
             ),
             capture_output=True,
             text=True,
+            pass_fds=[password_file],
             user=run.user,
             group=run.user,
             env=_environment(),

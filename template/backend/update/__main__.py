@@ -3,13 +3,14 @@
 import sys
 from argparse import ArgumentParser
 
-from update.begin import begin, tell_news
-from update.errors import UpdateError
-from update.finish import finish
-
 
 def main() -> int:
     """Runs the command and returns the exit code: 1 with a message if it refuses or fails."""
+    # Imported here: Ctrl-C may come meanwhile.
+    from update.begin import begin, tell_news
+    from update.errors import UpdateError
+    from update.finish import finish
+
     parser = ArgumentParser(prog="just update", description=__doc__)
     parts = parser.add_mutually_exclusive_group()
     parts.add_argument(
@@ -33,13 +34,14 @@ def main() -> int:
     except UpdateError as error:
         print(error, file=sys.stderr)
         return error.code
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        return 130
     except FileNotFoundError as error:
         print(f"{error.filename} is not installed.", file=sys.stderr)
         return 1
     return 0
 
 
-sys.exit(main())
+try:
+    sys.exit(main())
+except KeyboardInterrupt:
+    print("Interrupted.", file=sys.stderr)
+    sys.exit(130)

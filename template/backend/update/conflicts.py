@@ -5,7 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from update.errors import UpdateError
-from update.project import ANSWERS, UNDO, git
+from update.project import ANSWERS, HERE, UNDO, git
 from update.template import copier
 
 # Copier's own markers: those of a merge are none of our business.
@@ -24,7 +24,7 @@ def refuse_unclean() -> None:
     except UpdateError as error:
         raise UpdateError(
             f"{error}\nAn update is a merge, and needs the project in git: "
-            'git init && git add --all && git commit --message "Start"'
+            f'cd {HERE} && git init -b main && git add --all && git commit --message "Start"'
         ) from None
     refuse_conflicts()
     if changes:
@@ -70,8 +70,8 @@ def refuse_lost_edits() -> None:
         raise UpdateError(
             f"The template does not have these any more, and you had changed them "
             f"({_count(files)}):\n{_listed(files)}\n"
-            "git has them, for example: git show HEAD:./PATH. Take over what you need, then let "
-            f"each go with git rm PATH, or keep it with git restore PATH.\n{GO_ON}"
+            f"git has them, for example: cd {HERE} && git show HEAD:./PATH. Take over what you "
+            f"need, then let each go with git rm PATH, or keep it with git restore PATH.\n{GO_ON}"
         )
 
 

@@ -15,11 +15,9 @@ PROJECT = BACKEND.parent
 ANSWERS = ".copier-answers.yml"
 # What comes of an answers file that is missing, damaged or without an answer.
 BROKEN = (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError)
+HERE = shlex.quote(str(PROJECT))
 # Only this folder: the repository may hold more, with changes of its own.
-UNDO = (
-    f"cd {shlex.quote(str(PROJECT))} && git restore --source=HEAD --staged --worktree . "
-    "&& git clean --force -d ."
-)
+UNDO = f"cd {HERE} && git restore --source=HEAD --staged --worktree . && git clean --force -d ."
 
 
 def git(*arguments: str, cwd: Path = PROJECT) -> str:

@@ -1,6 +1,7 @@
 """The template: whether it has a newer version, and what it says about itself."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ def news() -> News:
     done = copier("check-update", "--output-format", "json", capture_output=True)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [""])[-1].strip()
+        reason = re.sub(r"(?<=://)[^/\s]+@", "", reason)  # a password in the address
         raise UpdateError(f"The template's newest version can't be told. Copier says: {reason}")
     found = json.loads(done.stdout)
     return News(found["update_available"], found["current_version"], found["latest_version"])

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.core.config import Settings
+from app.db.password import provide_password, without_password
 
 PROBE_TIMEOUT_S = 2
 
@@ -79,12 +80,13 @@ def _engine(
         options["client_connection_check_interval"] = "2s"
         connect_args["options"] = " ".join(f"-c {key}={value}" for key, value in options.items())
     engine = create_async_engine(
-        settings.database_url,
+        without_password(settings.database_url),
         connect_args=connect_args,
         hide_parameters=True,
         pool_pre_ping=True,
         **pool,
     )
+    provide_password(engine.sync_engine, settings.postgres_password)
     if settings.is_pooled:
         # A pooler refuses options, and keeps no setting longer than a transaction.
         local = "; ".join(f"SET LOCAL {key} = '{value}s'" for key, value in limits.items())

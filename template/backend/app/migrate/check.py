@@ -27,6 +27,7 @@ from app.migrate.report import Finding, Outcome, Result, failed, passed, refused
 from app.migrate.revision_file import LATEST, VERSIONS, Revision
 from app.migrate.shadow_server import one_server
 from app.migrate.shared import (
+    NoBaseBranchError,
     changed_revisions,
     shared_files,
     uncommitted_revisions,
@@ -121,6 +122,9 @@ def shared(run: Run) -> Outcome:
         prefix = git("rev-parse", "--show-prefix").strip()
     except CommandError as error:
         run.no_base, run.unshared = str(error), uncommitted_revisions(run.revisions)
+        if isinstance(error, NoBaseBranchError):
+            run.no_base, _, fix = str(error).partition("\n")
+            return failed("no base branch", [Finding(run.no_base, fix)])
         return skipped(run.no_base)
     run.unshared = unshared_revisions(branches, run.revisions)
     work = [path.read_bytes().replace(b"\r\n", b"\n") for path in VERSIONS.glob("*.py")]

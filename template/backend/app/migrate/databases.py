@@ -1,6 +1,6 @@
 """Reaches the configured server, and creates and drops whole databases on it."""
 
-import tempfile
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +10,8 @@ from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
 from app.core.config import Settings
+from app.core.files import unnamed_file
+from app.db.password import with_password
 
 CONNECT_TIMEOUT_S = 10
 
@@ -20,11 +22,12 @@ def connect_to_server(settings: Settings, database: str = "postgres") -> Connect
     Raises:
         psycopg.OperationalError: no connection.
     """
-    return psycopg.connect(
+    return with_password(
+        psycopg.connect,
+        settings.postgres_password,
         host=settings.postgres_host,
         port=settings.postgres_port,
         user=settings.postgres_user,
-        password=settings.postgres_password.get_secret_value(),
         dbname=database,
         autocommit=True,
         connect_timeout=CONNECT_TIMEOUT_S,
@@ -33,19 +36,28 @@ def connect_to_server(settings: Settings, database: str = "postgres") -> Connect
 
 @contextmanager
 def connection_file(settings: Settings) -> Iterator[str]:
-    """libpq's way to the database, with the password in a file: others may see arguments."""
-    password = settings.postgres_password.get_secret_value()
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8") as password_file:
-        escaped = password.replace("\\", "\\\\").replace(":", "\\:")
-        password_file.write(f"*:*:*:*:{escaped}\n")
-        password_file.flush()
+    """libpq's way to the database, with the password in a file: others may see arguments.
+
+    The file has no name: start the program with close_fds=False.
+    """
+    with unnamed_file(_password_line(settings)) as descriptor:
+        os.set_inheritable(descriptor, True)
         yield make_conninfo(
             host=settings.postgres_host,
             port=settings.postgres_port,
             user=settings.postgres_user,
             dbname=settings.postgres_db,
-            passfile=password_file.name,
+            passfile=f"/dev/fd/{descriptor}",
         )
+
+
+def _password_line(settings: Settings) -> str:
+    """The line of a password file (PostgreSQL manual, 34.16): the role's password, anywhere."""
+    user, password = (
+        text.replace("\\", "\\\\").replace(":", "\\:")
+        for text in (settings.postgres_user, settings.postgres_password.get_secret_value())
+    )
+    return f"*:*:*:{user}:{password}\n"
 
 
 def create_missing_database(server: Connection, name: str) -> bool:

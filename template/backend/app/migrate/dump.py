@@ -79,6 +79,7 @@ def run_pg_dump(settings: Settings, *options: str) -> str:
         done = subprocess.run(
             [program, "--encoding=UTF8", *excluded, *options, conninfo],
             capture_output=True,
+            close_fds=False,
             env={name: value for name, value in os.environ.items() if not name.startswith("PG")},
         )
     if done.returncode != 0:

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from collections.abc import Iterator
 
 from alembic.util import CommandError
 
@@ -14,13 +15,23 @@ OF_HOOKS = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"}
 
 
 def base_branch() -> str:
-    """The branch that everybody's revisions end up on.
+    """The branch that everybody's revisions end up on: as configured, or the first there is.
 
     Raises:
         CommandError: git is not installed, or this is no git repository.
     """
     git("rev-parse", "--git-dir")
-    return git_or_none("config", "--get", "migrate.baseBranch") or "main"
+    if configured := git_or_none("config", "--get", "migrate.baseBranch"):
+        return configured
+    return next((name for name in _usual_names() if name and base_tips(name)), "main")
+
+
+def _usual_names() -> Iterator[str]:
+    yield "main"
+    origin = git_or_none("symbolic-ref", "--quiet", "--short", "refs/remotes/origin/HEAD") or ""
+    yield origin.removeprefix("origin/")
+    yield git_or_none("config", "--get", "init.defaultBranch") or ""
+    yield "master"
 
 
 def base_tips(branch: str) -> list[str]:

@@ -196,6 +196,7 @@ def _way_back(entry: Entry, file: Revision | None) -> str:
     if file:
         names.append(str(file.path.relative_to(BACKEND_DIR)))
     with suppress(CommandError):
+        prefix = git("rev-parse", "--show-prefix").strip()
         log = git(
             "-c",
             "core.quotePath=false",
@@ -211,7 +212,7 @@ def _way_back(entry: Entry, file: Revision | None) -> str:
             for path in filter(None, paths):
                 with suppress(CommandError):
                     if checksum(os.fsencode(git("show", f"{commit}:./{path}"))) == entry.checksum:
-                        shown = quote(_shown(BACKEND_DIR / path))
+                        shown = quote(f":/{prefix}{path}")  # from every folder
                         return f"Restore it: git restore --source={commit} -- {shown}"
         return "Restore it as it was; git has no commit with it."
     return "Restore it as it was when this database got it."

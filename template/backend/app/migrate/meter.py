@@ -23,6 +23,7 @@ class Meter:
         self._started = time.monotonic()
         self._shown = self._started
         self._is_line_open = False
+        self._width = 0
 
     def __enter__(self) -> Self:
         return self
@@ -64,7 +65,9 @@ class Meter:
 
     def _print(self, line: str, end: str = "") -> None:
         if self._is_terminal:
-            print(f"\r\033[K{line}", end=end, file=sys.stderr, flush=True)
+            # Blanks over the end of a longer line: an escape code is not for every terminal.
+            print(f"\r{line:{self._width}}", end=end, file=sys.stderr, flush=True)
+            self._width = len(line)
             self._is_line_open = not end
         else:
             print(line, file=sys.stderr, flush=True)

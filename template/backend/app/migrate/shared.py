@@ -13,6 +13,10 @@ from app.migrate.report import Finding
 from app.migrate.revision_file import Revision, checksum, parse_revision
 
 
+class NoBaseBranchError(CommandError):
+    """There are commits, and no branch to compare with. The message says what to type."""
+
+
 @dataclass(frozen=True)
 class SharedFiles:
     """The revision files that the work tree has from a branch."""
@@ -29,6 +33,7 @@ def shared_files() -> list[SharedFiles]:
     side of a merge in progress is here.
 
     Raises:
+        NoBaseBranchError: there is no branch to compare with.
         CommandError: there is nothing to compare with; says why.
     """
     branch = base_branch()
@@ -36,9 +41,11 @@ def shared_files() -> list[SharedFiles]:
         raise CommandError("There is no commit yet.")
     tips = base_tips(branch)
     if not tips:
-        raise CommandError(
-            f"There is no branch {branch} to compare with: fetch it, or name the base branch with "
-            "git config migrate.baseBranch NAME"
+        branches = (git_or_none("branch", "--format=%(refname:short)") or "").split("\n")
+        only = shlex.quote(branches[0]) if len(branches) == 1 and branches[0] else "NAME"
+        raise NoBaseBranchError(
+            f"There is no branch {branch} to compare with.\n"
+            f"Fetch it, or name the base branch: git config migrate.baseBranch {only}"
         )
     if len(tips) > 1 and git_or_none("merge-base", "--is-ancestor", tips[1], tips[0]) is not None:
         tips = tips[:1]  # the branch here only lags behind origin's
