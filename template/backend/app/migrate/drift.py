@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from alembic.operations import ops
 
-from app.migrate.dump import IDENTIFIER, Name, Schema, parts
+from app.migrate.dump import IDENTIFIER, QUALIFIED, Name, Schema, parts
 
 # What models say everything of: in the history alone, it has been removed from the models. Other
 # things of the history, triggers for one, are made by hand and left alone.
@@ -23,6 +23,11 @@ COLUMN = re.compile(
     r"(?: COLLATE (?P<collation>\S+))?"
     r"(?: DEFAULT (?P<sequence>nextval.*?))?"
     r"(?: GENERATED (?P<identity>ALWAYS|BY DEFAULT) AS IDENTITY \((?P<options>.*)\))?",
+    re.DOTALL,
+)
+TYPE_CHANGE = re.compile(
+    rf"ALTER TABLE {QUALIFIED} ALTER COLUMN (?P<column>{IDENTIFIER}) TYPE (?P<type>.*?)"
+    rf"(?: COLLATE {QUALIFIED})?",
     re.DOTALL,
 )
 SEQUENCE_OPTION = re.compile(
@@ -197,13 +202,19 @@ def _alter_column(
         actions.append("DROP DEFAULT" if not default else f"SET DEFAULT {default}")
     if changed & {"type", "collation"}:
         collation = f" COLLATE {new['collation']}" if new["collation"] else ""
-        actions.append(f"TYPE {new['type']}{collation} USING {name.name}::{new['type']}")
+        actions.append(f"TYPE {new['type']}{collation}")
     if "not_null" in changed:
         actions.append("SET NOT NULL" if new["not_null"] else "DROP NOT NULL")
     written = [(ALTER, f"{alter} {action}") for action in actions]
     if changed & {"identity", "options"}:
         written += [(NUMBER, sql) for sql in _alter_identity(name, alter, old, new)]
     return written
+
+
+def with_cast(statement: str) -> str | None:
+    """The statement that changes a type by an explicit cast: one that cuts instead of failing."""
+    found = TYPE_CHANGE.fullmatch(statement)
+    return f"{statement} USING {found['column']}::{found['type']}" if found else None
 
 
 def _alter_identity(

@@ -9,14 +9,17 @@ from textwrap import indent, shorten
 
 from alembic.util import CommandError
 
-from app.migrate.capture import Captured
+from app.migrate.capture import Captured, plain_name
+from app.migrate.columns import Retyped
 from app.migrate.history import read_revisions
 from app.migrate.in_use import InUse, used_by_base_branch
+from app.migrate.lossy import is_plain_cast, keeps_values, query
 from app.migrate.report import Finding
 from app.migrate.revision_file import Revision
 from app.migrate.rules import (
     GENERAL,
     KEEP,
+    LOSES_VALUES,
     ONLY_IF_REWRITTEN,
     OWN,
     ROLLOUT,
@@ -83,6 +86,10 @@ def problems(captured: Captured, in_use: InUse) -> Iterator[Problem]:
         is_said = hit.rule == GENERAL and (hit.statement, hit.text) in special
         if not is_said and not _is_harmless(hit, captured):
             yield _problem(hit, captured, in_use)
+    for statement in captured.statements:
+        for retyped in statement.retyped:
+            if not (keeps_values(retyped.old, retyped.new) and is_plain_cast(retyped)):
+                yield _lossy_problem(retyped, captured.server_version)
 
 
 def _own_hits(captured: Captured, reported: Sequence[Hit]) -> Iterator[Hit]:
@@ -136,6 +143,19 @@ def _problem(hit: Hit, captured: Captured, in_use: InUse) -> Problem:
     }
     message = f"{name}: {happens.format(**values)}\nInstead: {instead.format(**values)}"
     return Problem(name, message, frozenset(accepted_by))
+
+
+def _lossy_problem(retyped: Retyped, server_version: str) -> Problem:
+    values = {
+        "table": plain_name(retyped.before.place),
+        "name": retyped.before.name,
+        "old": retyped.old.shown,
+        "new": retyped.new.shown,
+        "select": query(retyped, server_version),
+    }
+    rule = OWN[LOSES_VALUES]
+    message = f"{rule.happens.format(**values)}\nInstead: {rule.instead.format(**values)}"
+    return Problem(LOSES_VALUES, f"{LOSES_VALUES}: {message}", frozenset({LOSES_VALUES}))
 
 
 def _table(hit: Hit, captured: Captured) -> str:
