@@ -22,6 +22,7 @@ from app.migrate.connection import migration_engine
 from app.migrate.drift import Difference, as_operation, escaped
 from app.migrate.dump import OWN_TABLES, Schema, parts, read_schema
 from app.migrate.lost_rows import refuse_lost_rows
+from app.migrate.said import what_was_said
 from app.migrate.shadow import temporary_database
 
 # What revisions make for models to use, and models don't tell of.
@@ -134,7 +135,7 @@ def _apply_renames(
     comparison: Comparison, config: Config, connection: Connection, metadata: MetaData
 ) -> None:
     options = config.cmd_opts
-    said = renames.what_was_said(
+    said = what_was_said(
         getattr(options, "rename", None) or (), getattr(options, "drop", None) or (), metadata
     )
     ask = renames.ask_at_terminal if sys.stdin.isatty() else None
