@@ -58,7 +58,11 @@ def differences(before: Schema, after: Schema) -> list[Difference]:
     found = [
         Difference(name, before.get(name), after.get(name))
         for name in sorted(before.keys() | after.keys())
-        if before.get(name) != after.get(name) and (name in after or _is_modeled(name, relations))
+        if before.get(name) != after.get(name)
+        and (name in after or _is_modeled(name, relations))
+        and not (
+            name.kind == "constraint" and _is_made_by_hand(before.get(name, ""), after.get(name))
+        )
     ]
     tables = {d.name.table for d in found if d.name.kind == "table" and None in (d.before, d.after)}
     return [d for d in found if d.name.kind == "table" or d.name.table not in tables - {""}]
@@ -72,6 +76,17 @@ def _is_modeled(name: Name, tables: Collection[str]) -> bool:
         relation = name.name.removeprefix("COLUMN ")
         return relation.removesuffix(re.findall(IDENTIFIER, relation)[-1]).rstrip(".") in tables
     return not name.table or name.table in tables
+
+
+def _is_made_by_hand(before: str, after: str | None) -> bool:
+    """Whether it is a constraint of a kind that SQLAlchemy has no words for, or not all of them."""
+    plain = before
+    if before.startswith(("UNIQUE", "PRIMARY KEY")):
+        plain = before.replace(" WITHOUT OVERLAPS)", ")", 1)
+    elif before.startswith("FOREIGN KEY"):
+        plain = re.sub(r'(?<=[ (])PERIOD (?=[\w"])', "", before)
+    plain = re.sub(r"( NO INHERIT| NOT ENFORCED)+$", "", plain)
+    return plain != before and after in {None, plain}
 
 
 def renamed_only(before: Schema, after: Schema) -> list[tuple[Name, Name]]:

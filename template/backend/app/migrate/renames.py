@@ -57,7 +57,7 @@ def find_renames(before: Schema, after: Schema, said: Said, ask: Ask | None) -> 
     old, new = _tables(before), _tables(after)
     renames: list[Rename] = []
     unsaid: dict[str, list[str]] = {}
-    options, drops = places_of_options(said, old, new)
+    options, drops, useless = places_of_options(said, old, new)
 
     def decide(place: Place, likely: Sequence[str]) -> str | None:
         if place in drops:
@@ -107,6 +107,8 @@ def find_renames(before: Schema, after: Schema, said: Said, ask: Ask | None) -> 
                 columns -= {target}
     if unsaid:
         raise CommandError(_explain_unsaid(unsaid))
+    if useless:
+        raise CommandError(explain_useless(useless))
     return renames
 
 

@@ -62,11 +62,13 @@ def what_was_said(renames: Sequence[str], drops: Sequence[str], metadata: MetaDa
     return Said(renamed, frozenset(drops), tables, columns)
 
 
-def places_of_options(said: Said, old: Tables, new: Tables) -> tuple[dict[Place, str], set[Place]]:
-    """The tables and columns of the history that the options mean: what is renamed, and dropped.
+def places_of_options(
+    said: Said, old: Tables, new: Tables
+) -> tuple[dict[Place, str], set[Place], list[str]]:
+    """The tables and columns of the history that options mean: renamed, dropped, and no such thing.
 
     Raises:
-        CommandError: there is no such thing, or several.
+        CommandError: an option may mean several.
     """
     renames: dict[Place, str] = {}
     drops: set[Place] = set()
@@ -88,9 +90,7 @@ def places_of_options(said: Said, old: Tables, new: Tables) -> tuple[dict[Place,
             renames[found[0]] = last
         else:
             drops.add(found[0])
-    if useless:
-        raise CommandError(explain_useless(useless))
-    return renames, drops
+    return renames, drops, useless
 
 
 def _now_called(said: Said, old: Tables, new: Tables) -> dict[Table, Table]:
