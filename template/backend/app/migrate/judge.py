@@ -17,7 +17,13 @@ from sqlalchemy.exc import DBAPIError
 from app.db.naming import REVISIONS_CONVENTION
 from app.migrate import drift
 from app.migrate.compare import Comparison
-from app.migrate.completion import leaves, remove_alterations, remove_unneeded, substitute
+from app.migrate.completion import (
+    leaves,
+    remove_alterations,
+    remove_ours,
+    remove_unneeded,
+    substitute,
+)
 from app.migrate.columns import read_columns
 from app.migrate.connection import connect, driver_connection
 from app.migrate.drift import Difference, as_operation
@@ -43,12 +49,18 @@ def complete(
     assert script.downgrade_ops is not None
     upgrade, downgrade, work = script.upgrade_ops, script.downgrade_ops, comparison.work
     found = drift.differences(comparison.start, comparison.models)
+    tables = {
+        parts(name.table)
+        for name in [*comparison.start, *comparison.models]
+        if name.kind == "table"
+    }
     if not found and not comparison.upgrade_first:
         # Autogenerate may see a difference where PostgreSQL has none.
-        upgrade.ops.clear()
-        downgrade.ops.clear()
+        remove_ours(upgrade, tables)
+        remove_ours(downgrade, tables)
         comparison.changes.clear()
-        return
+        if not any(leaves(upgrade)):
+            return
     new = {d.name.table for d in found if d.name.kind == "table"}
     names = [d.name for d in found if d.name.kind in {"index", "constraint"}]
     changed = {parts(name.name)[-1] for name in names}
@@ -58,8 +70,8 @@ def complete(
         for name in schema
         if name.table in new
     }
-    remove_unneeded(upgrade, changed)
-    remove_unneeded(downgrade, changed)
+    remove_unneeded(upgrade, changed, tables)
+    remove_unneeded(downgrade, changed, tables)
     comparison.changes += describe_changes(upgrade)
     with connect(work) as connection:
         # With the names that the revision will give.
@@ -122,7 +134,7 @@ def _try(
             if isinstance(op, ops.AlterColumnOp):
                 remove_alterations(container, op)
                 failed.append(op)
-            elif undoing:
+            elif undoing and type(op).__module__.startswith("alembic"):
                 substitute(container, op)
                 comparison.reasons[reason.strip()] = None
             else:

@@ -149,7 +149,8 @@ def _lossy_problem(retyped: Retyped, server_version: str) -> Problem:
     values = {
         "table": plain_name(retyped.before.place),
         "name": retyped.before.name,
-        "old": retyped.old.shown,
+        # An enum may have been given another name until its columns have the new one.
+        "old": (retyped.before.type if retyped.old.labels else retyped.old).shown,
         "new": retyped.new.shown,
         "select": query(retyped, server_version),
     }
