@@ -197,5 +197,6 @@ def test_a_table_s_name_may_be_used_again_for_another_one(project: Project) -> N
         assert connection.execute("SELECT id, size FROM gadget").fetchall() == [(1, 1)]
         connection.execute("INSERT INTO widget (weight) VALUES (2)")
         connection.execute("INSERT INTO gadget (size) VALUES (2)")
-        assert connection.execute("SELECT id, weight FROM widget").fetchall() == [(1, 2)]
+        assert connection.execute("SELECT weight FROM widget").fetchall() == [(2,)]
+        assert connection.execute("SELECT id, size FROM gadget").fetchall() == [(1, 1), (2, 2)]
     assert "Nothing to do" in project.just("db-migrate").ok().out

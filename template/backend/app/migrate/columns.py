@@ -73,7 +73,7 @@ def read_columns(connection: Connection[Any]) -> dict[Key, Column]:
     """The columns of all tables."""
     found = {}
     for row in connection.cursor().execute(COLUMNS):
-        oid, number, *names, type_, modifier, shown, base, labels, needs_value = row
-        kind = ColumnType(shown, base, tuple(labels))
-        found[(oid, number)] = Column(*names, (type_, modifier), kind, needs_value)
+        key, (schema, table, name, place, label) = row[:2], row[2:7]
+        kind = ColumnType(row[9], row[10], tuple(row[11]))
+        found[key] = Column(schema, table, name, place, label, row[7:9], kind, row[12])
     return found

@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from app.db.naming import REVISIONS_CONVENTION
 from app.migrate import drift
+from app.migrate.columns import read_columns
 from app.migrate.compare import Comparison
 from app.migrate.completion import (
     leaves,
@@ -24,7 +25,6 @@ from app.migrate.completion import (
     remove_unneeded,
     substitute,
 )
-from app.migrate.columns import read_columns
 from app.migrate.connection import connect, driver_connection
 from app.migrate.drift import Difference, as_operation
 from app.migrate.dump import Schema, parts, read_schema

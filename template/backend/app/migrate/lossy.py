@@ -76,7 +76,7 @@ def keeps_values(old: ColumnType, new: ColumnType) -> bool:
     if other == "character varying" and name in DIGITS:
         return DIGITS[name] < size[0]
     if other == "bit varying" and name in {"bit", "bit varying"}:
-        return not size or bool(length) and length[0] <= size[0]
+        return not size or (bool(length) and length[0] <= size[0])
     if name == other and name.startswith("time"):
         return (length or [DEFAULT_PRECISION])[0] <= (size or [DEFAULT_PRECISION])[0]
     return name == other == "interval" and not size
@@ -92,11 +92,7 @@ def hurt_rows(column: str, old: ColumnType, new: ColumnType, version: str) -> st
     name, _, array = _read(old.base)
     other, size, other_array = _read(new.base)
     if array and array == other_array:
-        inner = (
-            ColumnType(kind.base.replace("[]", ""), kind.base.replace("[]", ""), kind.labels)
-            for kind in (old, new)
-        )
-        condition = hurt_rows("element", *inner, version)
+        condition = hurt_rows("element", _element(old), _element(new), version)
         return f"EXISTS (SELECT FROM unnest({column}) AS element WHERE {condition})"
     text = column if name in TEXTS - {"citext"} else f"{column}::text"
     if new.labels and not other_array:
@@ -133,7 +129,7 @@ def query(retyped: Retyped, version: str) -> str:
         condition = hurt_rows(column, retyped.old, retyped.new, version)
     else:
         condition = f"({retyped.using})::text IS DISTINCT FROM {column}::text"
-    return f"SELECT count(*) FROM {retyped.before.place} WHERE {condition}"
+    return f"SELECT count(*) FROM {retyped.before.place} WHERE {condition}"  # noqa: S608
 
 
 def is_plain_cast(retyped: Retyped) -> bool:
@@ -183,6 +179,11 @@ def _read(base: str) -> tuple[str, list[int], str]:
         return "interval", [0] * (base != "interval" + found["array"]), found["array"]
     arguments = [int(number) for number in (found["arguments"] or "").split(",") if number]
     return found["start"] + found["end"], arguments, found["array"]
+
+
+def _element(array: ColumnType) -> ColumnType:
+    name = array.base.replace("[]", "")
+    return ColumnType(name, name, array.labels)
 
 
 def _is_endless(name: str, size: Sequence[int]) -> bool:

@@ -15,7 +15,14 @@ from alembic.util import CommandError
 
 from app.migrate.dump import Schema, parts
 from app.migrate.said import (
-    Pair, Place, Said, Table, Tables, explain_useless, places_of_options, shown, shown_place,
+    Pair,
+    Place,
+    Said,
+    Table,
+    explain_useless,
+    places_of_options,
+    shown,
+    shown_place,
 )
 
 # Gets an old name and those that it may have now; answers with one of these, or none.
@@ -133,7 +140,9 @@ def in_order(
     taken, done = {*old}, []
     while ready := [pair for pair in waiting if pair[1] not in taken]:
         was, now = min(ready, key=lambda pair: (pair[0] in new, pair))
-        rivals = [pair for pair in ready if pair != (was, now) and (pair[0] == was or pair[1] == now)]
+        rivals = [
+            pair for pair in ready if pair != (was, now) and (pair[0] == was or pair[1] == now)
+        ]
         if any((was in new) == (rival[0] in new) for rival in rivals):
             raise CommandError(_explain_rivals([(was, now), *rivals], what))
         done.append((was, now))
@@ -144,9 +153,9 @@ def in_order(
     after = dict(waiting)
     for was in after:
         circle = [was]
-        while (now := after.get(circle[-1])) and now not in circle:
-            circle.append(now)
-        if now == was:
+        while circle[-1] in after and after[circle[-1]] not in circle:
+            circle.append(after[circle[-1]])
+        if after.get(circle[-1]) == was:
             raise CommandError(_explain_circle(circle, what))
     return done
 
