@@ -164,7 +164,7 @@ def refuse_rows(table: str, condition: str, reason: str, *, schema: str | None =
         raise CommandError(
             f"Not done because of {found}: {reason}. Nothing was changed by this revision. They are "
             f"counted by:\n    {select}\n"
-            "Correct them, or go forward with a new revision instead: just db-migrate"
+            "Change or delete them, or go forward with a new revision instead: just db-migrate"
         )
 
 
