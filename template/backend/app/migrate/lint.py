@@ -46,17 +46,26 @@ def lint(captured: Sequence[Captured], revisions: Mapping[str, Revision]) -> lis
     """What is unsafe in the revisions and not accepted in their files.
 
     Raises:
-        NoSquawkError: it can't be told.
+        NoSquawkError: nothing is that can be told without it.
         CommandError: squawk failed.
     """
     in_use = used_by_base_branch()
     findings = []
+    unknown = None
     for one in captured:
         revision = revisions[one.revision]
         reasons = {rule for rule, reason in revision.accepted.items() if reason.strip()}
-        left = [p for p in dict.fromkeys(problems(one, in_use)) if not p.accepted_by & reasons]
+        found: dict[Problem, None] = {}
+        try:
+            for problem in problems(one, in_use):
+                found[problem] = None
+        except NoSquawkError as error:
+            unknown = error
+        left = [problem for problem in found if not problem.accepted_by & reasons]
         fix = _how_to_accept(revision, [problem.rule for problem in left])
         findings += [Finding(problem.message, fix) for problem in left]
+    if unknown and not findings:
+        raise unknown
     return findings
 
 
@@ -79,17 +88,17 @@ def refuse_unsafe(captured: Sequence[Captured]) -> None:
 
 
 def problems(captured: Captured, in_use: InUse) -> Iterator[Problem]:
-    """The rules that a revision breaks, accepted or not."""
+    """The rules that a revision breaks, accepted or not; first those that need no squawk."""
+    for statement in captured.statements:
+        for retyped in statement.retyped:
+            if not (keeps_values(retyped.old, retyped.new) and is_plain_cast(retyped)):
+                yield _lossy_problem(retyped, captured.server_version)
     reported = [hit for hit in squawk_hits(captured) if hit.rule in SQUAWK]
     special = {(hit.statement, hit.text) for hit in reported if hit.rule in SPECIAL}
     for hit in [*reported, *_own_hits(captured, reported)]:
         is_said = hit.rule == GENERAL and (hit.statement, hit.text) in special
         if not is_said and not _is_harmless(hit, captured):
             yield _problem(hit, captured, in_use)
-    for statement in captured.statements:
-        for retyped in statement.retyped:
-            if not (keeps_values(retyped.old, retyped.new) and is_plain_cast(retyped)):
-                yield _lossy_problem(retyped, captured.server_version)
 
 
 def _own_hits(captured: Captured, reported: Sequence[Hit]) -> Iterator[Hit]:

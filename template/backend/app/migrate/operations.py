@@ -150,6 +150,11 @@ def refuse_rows(table: str, condition: str, reason: str, *, schema: str | None =
     """
     context, target = op.get_context(), _quoted(table, schema)
     if context.as_sql:
+        message = reason.replace("%", "%%").replace("'", "''")
+        _execute(
+            f"DO $do$ BEGIN IF EXISTS (SELECT FROM {target} WHERE {condition}) "
+            f"THEN RAISE EXCEPTION '{message}'; END IF; END $do$"
+        )
         return
     connection = op.get_bind()
     _execute(f"LOCK TABLE {target}")  # against rows that come meanwhile
