@@ -198,4 +198,4 @@ def test_what_a_plugin_finds_alone_is_written(project: Project) -> None:
     path.write_text(
         path.read_text().replace("seven", "eight").replace("DROP FUNCTION", "DROP TABLE")
     )
-    project.just("db-migrate").refused("Nothing was written, because this fails: drop eight")
+    project.just("db-migrate").refused("Nothing was written, because this fails: drop seven")
