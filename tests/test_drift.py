@@ -372,15 +372,47 @@ def test_the_history_of_another_project_goes_on_here(generate: Callable[..., Pro
         "REVISIONS_CONVENTION: dict[str, str] = {}",
     )
     project.just("db-upgrade").ok()
-    project.just("db-migrate").ok()
+    # What it gives names to now has others: a shadow database of before is not taken.
+    project.replace("backend/app/db/naming.py", ": dict[str, str] = {}", " = NAMING_CONVENTION")
+    project.just("db-migrate").refused('"offer_shop_id_fkey" of relation "offer" does not exist')
+    project.replace(
+        "backend/app/db/naming.py",
+        "REVISIONS_CONVENTION = NAMING_CONVENTION",
+        "REVISIONS_CONVENTION: dict[str, str] = {}",
+    )
+    project.replace(
+        "backend/app/models/shop.py",
+        "    name: str\n",
+        "    name: str\n    size: int | None = Field(default=None, index=True)\n",
+    )
+
+    def names() -> list[str]:
+        with project.connect() as connection:
+            rows = connection.execute(
+                "SELECT conname FROM pg_constraint WHERE contype <> 'n'"
+                " AND conrelid IN ('offer'::regclass, 'shop'::regclass) ORDER BY 1"
+            )
+            return [name for (name,) in rows]
+
+    before, revisions = names(), project.revisions()
+    assert before == ["offer_pkey", "offer_shop_id_fkey", "shop_pkey"]
+    said = project.just("db-migrate").ok()
+    assert "offer_pkey, not pk_offer" in said.text
     project.just("db-upgrade").ok()
+    assert names() == before
+    written = "".join(path.read_text() for path in project.revisions() - revisions)
+    assert "RENAME" not in written
+    assert "_pkey" not in written
+    assert "ix_shop_size" in written
+    assert "Nothing to do" in project.just("db-migrate").ok().out
     project.just("db-check").ok()
-    with project.connect() as connection:
-        rows = connection.execute(
-            "SELECT conname FROM pg_constraint WHERE conrelid = 'offer'::regclass"
-            " AND contype <> 'n' ORDER BY 1"
-        ).fetchall()
-    assert rows == [("fk_offer_shop_id_shop",), ("pk_offer",)]
+
+    project.just("db-migrate", "--rename-constraints").ok()
+    project.just("db-upgrade").ok()
+    assert names() == ["fk_offer_shop_id_shop", "pk_offer", "pk_shop"]
+    said = project.just("db-migrate").ok()
+    assert "not pk_offer" not in said.text
+    project.just("db-check").ok()
     project.just("lint").ok()
 
 

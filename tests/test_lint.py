@@ -97,8 +97,29 @@ UNSAFE = [
     ("still-in-use", "ALTER TABLE items DROP size", "items.size is dropped"),
     ("still-in-use", "DROP TABLE olds", 'Table("olds", SQLModel.metadata'),
 ]
+# Changes of types that may lose values, each beside a rewrite, and what the message names.
+LOSING = [
+    (
+        "ALTER TABLE items ALTER code TYPE varchar(9) USING code::varchar(9)",
+        "SELECT count(*) FROM items WHERE char_length(code) > 9",
+    ),
+    (
+        "ALTER TABLE items ALTER COLUMN code SET DATA TYPE text USING left(code, 3)",
+        "SELECT count(*) FROM items WHERE (left(code, 3))::text IS DISTINCT FROM code::text",
+    ),
+    (
+        "ALTER TABLE items ALTER code TYPE varchar(95) USING CAST(code AS varchar(3))",
+        "WHERE (CAST(code AS varchar(3)))::text IS DISTINCT FROM code::text",
+    ),
+    (
+        "DO $$ BEGIN EXECUTE 'ALTER TABLE items ALTER kind TYPE char(3)'; END $$",
+        "SELECT count(*) FROM items WHERE kind IS NOT NULL AND",
+    ),
+    ("ALTER TABLE items ALTER day TYPE timestamptz", "items.day becomes"),
+]
 SAFE = """\
     op.execute("ALTER TABLE items ADD e int DEFAULT 1 NOT NULL, ADD f text, ALTER code TYPE text")
+    op.execute("ALTER TABLE items ALTER code TYPE varchar USING code::text::varchar")
     op.execute("ALTER TABLE items ADD at timestamptz DEFAULT now() NOT NULL")
     op.execute("ALTER TABLE items ADD CONSTRAINT ck CHECK (a > 1) NOT VALID")
     op.execute("ALTER TABLE items ADD CONSTRAINT fk FOREIGN KEY (a) REFERENCES olds NOT VALID")
@@ -200,16 +221,29 @@ def project(rendered: Project) -> Project:
     return Project(rendered.path, dict(rendered.env))
 
 
-def test_what_is_unsafe_is_named_with_what_it_does(
-    project: Project, subtests: pytest.Subtests
-) -> None:
-    # Each by itself: after some of them another one could not run.
-    statements = [statement for _, statement, _ in UNSAFE]
-    body = "".join(
+def each_by_itself(statements: list[str]) -> str:
+    """After some of them another one could not run."""
+    return "".join(
         "    nested = op.get_bind().begin_nested()\n"
         f"    op.execute({statement!r})\n    nested.rollback()\n"
         for statement in statements
     )
+
+
+def test_casts_by_hand_that_may_lose_values_are_named_with_a_query(project: Project) -> None:
+    body = each_by_itself([statement for statement, _ in LOSING])
+    top = f'{NO_WAY_BACK}accepted = {{"changing-column-type": "few rows", "rewriting-table": "few"}}\n'
+    found = lint_of(write(project, "losing", body, top=top), project)
+    assert len(found) == len(LOSING), "\n".join(found)
+    for (_, part), message in zip(LOSING, found, strict=True):
+        assert message.startswith("loses-values: items.")
+        assert part in message
+
+
+def test_what_is_unsafe_is_named_with_what_it_does(
+    project: Project, subtests: pytest.Subtests
+) -> None:
+    body = each_by_itself([statement for _, statement, _ in UNSAFE])
     found = lint_of(write(project, "unsafe", body, top=""), project)
     for rule, statement, part in UNSAFE:
         with subtests.test(statement):

@@ -11,7 +11,9 @@ import psycopg
 from alembic.runtime.migration import RevisionStep
 from sqlalchemy import Connection, Engine, event
 
+from app.migrate.columns import Column, Key, Retyped, read_columns
 from app.migrate.connection import driver_connection
+from app.migrate.lossy import using
 
 ALEMBIC = logging.getLogger("alembic.runtime.migration")
 # Alembic's own bookkeeping: what a revision does is done before.
@@ -48,6 +50,8 @@ class Statement:
     rewritten: frozenset[str]
     # Tables and their columns that a valid CHECK proved to have no NULL before it ran.
     never_null: frozenset[tuple[str, str]]
+    # The columns from before the revision whose values it may have changed with their type.
+    retyped: tuple[Retyped, ...] = ()
 
 
 @dataclass
@@ -110,6 +114,8 @@ class _Recorder(logging.Handler):
         self._before: dict[int, _Relation] | None = None
         self._existing: set[int] = set()
         self._never_null: frozenset[tuple[str, str]] = frozenset()
+        self._first_columns: dict[Key, Column] = {}
+        self._columns: dict[Key, Column] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
         step = record.args[0] if isinstance(record.args, tuple) and record.args else None
@@ -130,6 +136,7 @@ class _Recorder(logging.Handler):
             self._current.server_version = f"{version // 10000}.{version % 10000}"
             self._before = _relations(driver)
             self._existing = set(self._before)
+            self._first_columns = self._columns = read_columns(driver)
         self._never_null = frozenset(
             (plain_name(table), plain_name(column))
             for table, column in driver.cursor().execute(CHECKED)
@@ -156,12 +163,16 @@ class _Recorder(logging.Handler):
             if not statement.startswith("ROLLBACK")
         }
         self._before = after
+        columns = read_columns(driver)
+        retyped = tuple(_retyped(statement, self._first_columns, self._columns, columns))
+        self._columns = columns
         current.statements.append(
             Statement(
                 _with_values(driver, statement, parameters),
                 None if driver.autocommit else self._transactions,
                 frozenset(rewritten),
                 self._never_null,
+                retyped if not statement.startswith("ROLLBACK") else (),
             )
         )
 
@@ -192,6 +203,17 @@ def captured_sql() -> Iterator[dict[str, Captured]]:
         ALEMBIC.removeHandler(recorder)
         for name, listener in listeners.items():
             event.remove(Engine, name, listener)
+
+
+def _retyped(
+    statement: str, first: dict[Key, Column], before: dict[Key, Column], after: dict[Key, Column]
+) -> Iterator[Retyped]:
+    for key in first.keys() & before.keys() & after.keys():
+        old, new = before[key], after[key]
+        # One statement may rename a column, too.
+        expression = using(statement, old.name) if old.table in statement else ""
+        if old.stored_as != new.stored_as or expression:
+            yield Retyped(first[key], old.type, new.type, expression)
 
 
 def _relations(driver: psycopg.Connection[Any]) -> dict[int, _Relation]:

@@ -36,11 +36,14 @@ from app.migrate.template_update import template_message
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
-def migrate(message: list[str], rename: list[str], drop: list[str]) -> None:
+def migrate(
+    message: list[str], rename: list[str], drop: list[str], rename_constraints: bool
+) -> None:
     """Write the revisions that lead from the history to the models."""
     refuse_several_heads(read_revisions())
     words = " ".join(message).removeprefix("message=").strip()
-    config = alembic_config(command.revision, autogenerate=True, rename=rename, drop=drop)
+    options = {"rename": rename, "drop": drop, "rename_constraints": rename_constraints}
+    config = alembic_config(command.revision, autogenerate=True, **options)
     with one_server():
         words = words or template_message()
         with redirect_stdout(StringIO()):  # Alembic's notes about files and hooks
@@ -222,6 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     migrating.add_argument("message", nargs="*")
     migrating.add_argument("--rename", action="append", default=[], metavar="OLD:NEW")
     migrating.add_argument("--drop", action="append", default=[], metavar="OLD")
+    migrating.add_argument("--rename-constraints", action="store_true")
     # A table's name is the same to both, but here there may be several.
     migrating.add_argument("--drop-tables", action="extend", dest="drop", nargs="+")
     for moving, default in ((upgrade, "head"), (downgrade, "-1")):

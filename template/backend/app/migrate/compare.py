@@ -20,8 +20,10 @@ from app.migrate import drift, renames
 from app.migrate.config import running_command
 from app.migrate.connection import migration_engine
 from app.migrate.drift import Difference, as_operation, escaped
-from app.migrate.dump import OWN_TABLES, Schema, parts, read_schema
+from app.migrate.dump import OWN_TABLES, Name, Schema, parts, read_schema
+from app.migrate.kept_names import explain_kept_names, kept_names, with_kept_names
 from app.migrate.lost_rows import refuse_lost_rows
+from app.migrate.said import what_was_said
 from app.migrate.shadow import temporary_database
 
 # What revisions make for models to use, and models don't tell of.
@@ -75,7 +77,9 @@ def begin_comparison(
     rows = connection.execute(text(PARTITIONS))
     comparison.partitions = {(row.schema, row.name) for row in rows}
     connection.rollback()
-    if running_command(config) != "check":
+    if running_command(config) == "check":
+        _keep_names(comparison, metadata, {})
+    else:
         _apply_renames(comparison, config, connection, metadata)
     return comparison
 
@@ -134,7 +138,7 @@ def _apply_renames(
     comparison: Comparison, config: Config, connection: Connection, metadata: MetaData
 ) -> None:
     options = config.cmd_opts
-    said = renames.what_was_said(
+    said = what_was_said(
         getattr(options, "rename", None) or (), getattr(options, "drop", None) or (), metadata
     )
     ask = renames.ask_at_terminal if sys.stdin.isatty() else None
@@ -148,6 +152,10 @@ def _apply_renames(
     connection.commit()
     if found:
         comparison.start = read_schema(comparison.work)
+    if not getattr(options, "rename_constraints", False):
+        before = {(r.table[0], r.new): r.old for r in found if not r.is_column}
+        if kept := _keep_names(comparison, metadata, before):
+            print(explain_kept_names(kept), file=sys.stderr)
     names = drift.renamed_only(comparison.start, comparison.models)
     there = [as_operation(drift.rename(old, new)) for old, new in names]
     back = [as_operation(drift.rename(new, old)) for old, new in names]
@@ -159,3 +167,12 @@ def _apply_renames(
     comparison.upgrade_first = [*(r.operation() for r in found), *there]
     comparison.downgrade_last = [*back, *(r.operation(backwards=True) for r in reversed(found))]
     comparison.changes = [str(r) for r in found] or [f"rename {old}" for old, _ in names]
+
+
+def _keep_names(
+    comparison: Comparison, metadata: MetaData, renamed: Mapping[tuple[str, str], str]
+) -> dict[Name, Name]:
+    start, models = comparison.start, comparison.models
+    kept = kept_names(start, models, metadata.naming_convention or {}, renamed)
+    comparison.models = with_kept_names(models, start, kept)
+    return kept

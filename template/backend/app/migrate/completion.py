@@ -45,15 +45,42 @@ def substitute(
             substitute(item, op, *others)
 
 
-def remove_unneeded(container: ops.OpContainer, changed: Collection[str]) -> None:
+def is_foreign(op: ops.MigrateOperation, tables: Collection[tuple[str, str]]) -> bool:
+    """Whether a comparison of somebody else's found it: pg_dump's may see nothing there.
+
+    Args:
+        tables: The models', by schema and name.
+    """
+    ours = ("alembic.operations.", "alembic_postgresql_enum.", "app.migrate.")
+    if not type(op).__module__.startswith(ours):
+        return True
+    table = getattr(op, "table_name", None) or getattr(op, "source_table", None)
+    schema = getattr(op, "schema", None) or getattr(op, "source_schema", None) or "public"
+    is_dropped = isinstance(op, ops.DropTableOp)
+    return table is not None and (schema, table) not in tables and not is_dropped
+
+
+def remove_ours(container: ops.OpContainer, tables: Collection[tuple[str, str]]) -> None:
+    """Leaves only what somebody else's comparison found."""
+    for op in list(leaves(container)):
+        if not is_foreign(op, tables):
+            substitute(container, op)
+
+
+def remove_unneeded(
+    container: ops.OpContainer, changed: Collection[str], tables: Collection[tuple[str, str]]
+) -> None:
     """Removes what autogenerate would do to indexes and constraints that are as they should be.
 
     Args:
         changed: The names of those that differ.
+        tables: The models', and those that are dropped.
     """
     for op in list(container.ops):
         if isinstance(op, ops.OpContainer):
-            remove_unneeded(op, changed)
+            remove_unneeded(op, changed, tables)
+            continue
+        if is_foreign(op, tables):
             continue
         name = getattr(op, "index_name", None) or getattr(op, "constraint_name", None)
         if name and name not in changed:

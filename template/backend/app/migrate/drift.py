@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from alembic.operations import ops
 
-from app.migrate.dump import IDENTIFIER, Name, Schema, parts
+from app.migrate.dump import IDENTIFIER, QUALIFIED, Name, Schema, parts
 
 # What models say everything of: in the history alone, it has been removed from the models. Other
 # things of the history, triggers for one, are made by hand and left alone.
@@ -23,6 +23,11 @@ COLUMN = re.compile(
     r"(?: COLLATE (?P<collation>\S+))?"
     r"(?: DEFAULT (?P<sequence>nextval.*?))?"
     r"(?: GENERATED (?P<identity>ALWAYS|BY DEFAULT) AS IDENTITY \((?P<options>.*)\))?",
+    re.DOTALL,
+)
+TYPE_CHANGE = re.compile(
+    rf"ALTER TABLE {QUALIFIED} ALTER COLUMN (?P<column>{IDENTIFIER}) TYPE (?P<type>.*?)"
+    rf"(?: COLLATE {QUALIFIED})?",
     re.DOTALL,
 )
 SEQUENCE_OPTION = re.compile(
@@ -53,7 +58,11 @@ def differences(before: Schema, after: Schema) -> list[Difference]:
     found = [
         Difference(name, before.get(name), after.get(name))
         for name in sorted(before.keys() | after.keys())
-        if before.get(name) != after.get(name) and (name in after or _is_modeled(name, relations))
+        if before.get(name) != after.get(name)
+        and (name in after or _is_modeled(name, relations))
+        and not (
+            name.kind == "constraint" and _is_made_by_hand(before.get(name, ""), after.get(name))
+        )
     ]
     tables = {d.name.table for d in found if d.name.kind == "table" and None in (d.before, d.after)}
     return [d for d in found if d.name.kind == "table" or d.name.table not in tables - {""}]
@@ -67,6 +76,17 @@ def _is_modeled(name: Name, tables: Collection[str]) -> bool:
         relation = name.name.removeprefix("COLUMN ")
         return relation.removesuffix(re.findall(IDENTIFIER, relation)[-1]).rstrip(".") in tables
     return not name.table or name.table in tables
+
+
+def _is_made_by_hand(before: str, after: str | None) -> bool:
+    """Whether it is a constraint of a kind that SQLAlchemy has no words for, or not all of them."""
+    plain = before
+    if before.startswith(("UNIQUE", "PRIMARY KEY")):
+        plain = before.replace(" WITHOUT OVERLAPS)", ")", 1)
+    elif before.startswith("FOREIGN KEY"):
+        plain = re.sub(r'(?<=[ (])PERIOD (?=[\w"])', "", before)
+    plain = re.sub(r"( NO INHERIT| NOT ENFORCED)+$", "", plain)
+    return plain != before and after in {None, plain}
 
 
 def renamed_only(before: Schema, after: Schema) -> list[tuple[Name, Name]]:
@@ -197,13 +217,19 @@ def _alter_column(
         actions.append("DROP DEFAULT" if not default else f"SET DEFAULT {default}")
     if changed & {"type", "collation"}:
         collation = f" COLLATE {new['collation']}" if new["collation"] else ""
-        actions.append(f"TYPE {new['type']}{collation} USING {name.name}::{new['type']}")
+        actions.append(f"TYPE {new['type']}{collation}")
     if "not_null" in changed:
         actions.append("SET NOT NULL" if new["not_null"] else "DROP NOT NULL")
     written = [(ALTER, f"{alter} {action}") for action in actions]
     if changed & {"identity", "options"}:
         written += [(NUMBER, sql) for sql in _alter_identity(name, alter, old, new)]
     return written
+
+
+def with_cast(statement: str) -> str | None:
+    """The statement that changes a type by an explicit cast: one that cuts instead of failing."""
+    found = TYPE_CHANGE.fullmatch(statement)
+    return f"{statement} USING {found['column']}::{found['type']}" if found else None
 
 
 def _alter_identity(

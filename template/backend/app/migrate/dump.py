@@ -3,7 +3,7 @@
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from alembic.util import CommandError
@@ -28,6 +28,9 @@ VARCHAR = re.compile(r"('(?:[^']|'')*'::character varying)")
 VARCHAR_AS_TEXT = r"(\1)::text"
 ATTACHED = rf"ATTACH PARTITION ({QUALIFIED}) "
 HEADER = re.compile(r"^-- Name: (.*); Type: (.*); Schema: (.*); Owner: .*$")
+# What the objects after it have, until the next one: as PostgreSQL's defaults have it, it says nothing.
+SETTING = re.compile(r"SET default_(tablespace|table_access_method) = (.*)", re.DOTALL)
+USUAL = {"''", "heap"}
 NOISE = re.compile(r"SET |SELECT pg_catalog\.set_config\(|\\(un)?restrict ")
 
 
@@ -92,13 +95,19 @@ def statements(dump: str) -> Iterator[tuple[str, str]]:
     kind = ""
     lines: list[str] = []
     for line in [*dump.splitlines(keepends=True), "-- Name: ; Type: ; Schema: ; Owner: -\n"]:
-        if header := HEADER.match(line):
+        # In a string it is no comment, whatever it looks like.
+        if not line.startswith("--") or _is_open("".join(lines)):
+            lines.append(line)
+        elif header := HEADER.match(line):
             for statement in split("".join(lines), ";"):
-                if not NOISE.match(statement):
+                if SETTING.fullmatch(statement) or not NOISE.match(statement):
                     yield kind, statement
             kind, lines = header[2], []
-        elif not line.startswith("--"):
-            lines.append(line)
+
+
+def _is_open(text: str) -> bool:
+    """Whether a text ends within a string, a quoted name or a function's body."""
+    return re.search(r"""['"]|\$\w*\$|\bBEGIN ATOMIC\b""", QUOTED.sub("", text)) is not None
 
 
 def split(text: str, separator: str) -> list[str]:
@@ -120,8 +129,12 @@ def split(text: str, separator: str) -> list[str]:
 def parse(dump: str) -> Schema:
     """The objects of a dump. The order of a table's columns plays no part."""
     schema: Schema = {}
+    settings: dict[str, str] = {}
     for kind, statement in statements(dump):
-        _add(schema, kind, in_one_form(statement))
+        if setting := SETTING.fullmatch(statement):
+            settings[setting[1]] = "" if setting[2] in USUAL else setting[2]
+        else:
+            _add(schema, kind, in_one_form(statement), settings)
     partitions = set(re.findall(ATTACHED, dump))
     return {name: text for name, text in schema.items() if name.table not in partitions}
 
@@ -135,7 +148,10 @@ def parts(name: str) -> tuple[str, str]:
     return found[0], found[-1]
 
 
-def _add(schema: Schema, kind: str, statement: str) -> None:
+def _add(schema: Schema, kind: str, statement: str, settings: Mapping[str, str]) -> None:
+    space, method = settings.get("tablespace"), settings.get("table_access_method")
+    in_space = f" TABLESPACE {space}" if space else ""
+
     def matches(pattern: str) -> re.Match[str] | None:
         pattern = pattern.replace("QUALIFIED", QUALIFIED).replace("IDENTIFIER", IDENTIFIER)
         return re.fullmatch(pattern.replace(" ", r"\s+"), statement, re.DOTALL)
@@ -143,7 +159,8 @@ def _add(schema: Schema, kind: str, statement: str) -> None:
     if found := matches(r"CREATE (UNLOGGED )?TABLE (QUALIFIED) (\(.*)"):
         unlogged, table, rest = found.groups()
         body, after = _parenthesized(rest)
-        schema[Name("table", table, table)] = " ".join([unlogged or "", after]).strip()
+        using = f" USING {method}" if method and "PARTITION BY" not in after else ""
+        schema[Name("table", table, table)] = f"{unlogged or ''}{after}{using}{in_space}".strip()
         for item in split(body, ","):
             if constraint := re.fullmatch(rf"CONSTRAINT ({IDENTIFIER}) (.*)", item, re.DOTALL):
                 schema[Name("constraint", table, constraint[1])] = constraint[2]
@@ -156,7 +173,9 @@ def _add(schema: Schema, kind: str, statement: str) -> None:
                 )
                 schema[Name("column", table, column[0])] = text.strip()
     elif found := matches(r"ALTER TABLE (?:ONLY )?(QUALIFIED) ADD CONSTRAINT (IDENTIFIER) (.*)"):
-        schema[Name("constraint", found[1], found[2])] = found[3]
+        has_index = found[3].startswith(("PRIMARY KEY", "UNIQUE", "EXCLUDE"))
+        index_space = f" USING INDEX{in_space}" if in_space and has_index else ""
+        schema[Name("constraint", found[1], found[2])] = found[3] + index_space
     elif found := matches(
         r"ALTER TABLE (?:ONLY )?(QUALIFIED) ALTER COLUMN (IDENTIFIER) SET DEFAULT (.*)"
     ):
@@ -165,15 +184,15 @@ def _add(schema: Schema, kind: str, statement: str) -> None:
         r"ALTER TABLE (QUALIFIED) ALTER COLUMN (IDENTIFIER) ADD (GENERATED .* AS IDENTITY) \((.*)\)"
     ):
         options = re.sub(rf"SEQUENCE NAME {QUALIFIED}\s+", "", found[4].strip())
-        schema[Name("column", found[1], found[2])] += f" {found[3]} ({' '.join(options.split())})"
+        schema[Name("column", found[1], found[2])] += f" {found[3]} ({one_line(options)})"
     elif found := matches(r"CREATE (?:UNIQUE )?INDEX (IDENTIFIER) ON (?:ONLY )?(QUALIFIED) .*"):
-        schema[Name("index", found[2], found[1])] = statement
+        schema[Name("index", found[2], found[1])] = statement + in_space
     elif found := matches(r"CREATE (?:UNLOGGED )?SEQUENCE (QUALIFIED) (.*)"):
-        schema[Name("sequence", "", found[1])] = " ".join(found[2].split())
+        schema[Name("sequence", "", found[1])] = one_line(found[2])
     elif found := matches(r"ALTER SEQUENCE (QUALIFIED) (OWNED BY .*)"):
         schema[Name("sequence", "", found[1])] += f" {found[2]}"
     elif found := matches(r"CREATE TYPE (QUALIFIED) (AS ENUM \(.*)"):
-        schema[Name("enum", "", found[1])] = " ".join(found[2].split())
+        schema[Name("enum", "", found[1])] = one_line(found[2])
     elif found := matches(r"COMMENT ON (TABLE|COLUMN|CONSTRAINT|INDEX) (.*?) IS ('.*)"):
         schema[Name("comment", "", f"{found[1]} {found[2]}")] = found[3]
     elif found := matches(r"CREATE SCHEMA (IDENTIFIER)"):
@@ -188,6 +207,15 @@ def in_one_form(sql: str) -> str:
     return TEXTS.sub(lambda match: f"ARRAY[{VARCHAR.sub(VARCHAR_AS_TEXT, match[1])}]", sql)
 
 
+def one_line(sql: str) -> str:
+    """SQL without its line breaks and indentation, but for those in strings and quoted names."""
+    found, position = [], 0
+    for quoted in QUOTED.finditer(sql):
+        found += [re.sub(r"\s+", " ", sql[position : quoted.start()]), quoted[0]]
+        position = quoted.end()
+    return "".join([*found, re.sub(r"\s+", " ", sql[position:])]).strip()
+
+
 def _parenthesized(text: str) -> tuple[str, str]:
     """What is in the parentheses that a text begins with, and what comes after them."""
     depth, position = 0, 0
@@ -199,4 +227,4 @@ def _parenthesized(text: str) -> tuple[str, str]:
         position += 1
         if depth == 0:
             break
-    return text[1 : position - 1], " ".join(text[position:].split())
+    return text[1 : position - 1], one_line(text[position:])

@@ -10,18 +10,27 @@ from alembic.autogenerate.render import render_op
 from alembic.operations import Operations, ops
 from alembic.runtime.migration import MigrationContext
 from alembic.util import CommandError
+from psycopg.errors import DatatypeMismatch
 from sqlalchemy import MetaData
 from sqlalchemy.exc import DBAPIError
 
 from app.db.naming import REVISIONS_CONVENTION
 from app.migrate import drift
+from app.migrate.columns import read_columns
 from app.migrate.compare import Comparison
-from app.migrate.completion import leaves, remove_alterations, remove_unneeded, substitute
-from app.migrate.connection import connect
+from app.migrate.completion import (
+    leaves,
+    remove_alterations,
+    remove_ours,
+    remove_unneeded,
+    substitute,
+)
+from app.migrate.connection import connect, driver_connection
 from app.migrate.drift import Difference, as_operation
 from app.migrate.dump import Schema, parts, read_schema
 from app.migrate.errors import describe_error
 from app.migrate.fill_in import FillInOp
+from app.migrate.way_back import refusals
 from app.migrate.wording import describe_change, describe_changes
 
 # A statement may undo what an earlier one did: a dropped column takes its indexes along.
@@ -40,12 +49,18 @@ def complete(
     assert script.downgrade_ops is not None
     upgrade, downgrade, work = script.upgrade_ops, script.downgrade_ops, comparison.work
     found = drift.differences(comparison.start, comparison.models)
+    tables = {
+        parts(name.table)
+        for name in [*comparison.start, *comparison.models]
+        if name.kind == "table"
+    }
     if not found and not comparison.upgrade_first:
         # Autogenerate may see a difference where PostgreSQL has none.
-        upgrade.ops.clear()
-        downgrade.ops.clear()
+        remove_ours(upgrade, tables)
+        remove_ours(downgrade, tables)
         comparison.changes.clear()
-        return
+        if not any(leaves(upgrade)):
+            return
     new = {d.name.table for d in found if d.name.kind == "table"}
     names = [d.name for d in found if d.name.kind in {"index", "constraint"}]
     changed = {parts(name.name)[-1] for name in names}
@@ -55,17 +70,19 @@ def complete(
         for name in schema
         if name.table in new
     }
-    remove_unneeded(upgrade, changed)
-    remove_unneeded(downgrade, changed)
+    remove_unneeded(upgrade, changed, tables)
+    remove_unneeded(downgrade, changed, tables)
     comparison.changes += describe_changes(upgrade)
     with connect(work) as connection:
         # With the names that the revision will give.
         options = {"target_metadata": MetaData(naming_convention=REVISIONS_CONVENTION)}
         operations = Operations(MigrationContext.configure(connection, opts=options))
+        before = read_columns(driver_connection(connection))
         for op in _try(AutogenContext(context), operations, upgrade, comparison):
             remove_alterations(downgrade, op)
         generated = read_schema(work)
         forwards, reached = _lead(operations, generated, comparison, comparison.models)
+        guards = refusals(before, read_columns(driver_connection(connection)))
         # Down as the revision will go: what was added, what autogenerate wrote, and its faults.
         back, _ = _lead(operations, reached, comparison, generated, undoing=True)
         _try(AutogenContext(context), operations, downgrade, comparison, undoing=True)
@@ -77,7 +94,7 @@ def complete(
     upgrade.ops[:0] = comparison.upgrade_first
     upgrade.ops += [*map(as_operation, forwards), *map(FillInOp, left)]
     undone = [Difference(d.name, d.after, d.before) for d in left]
-    downgrade.ops[:0] = [*map(FillInOp, undone), *map(as_operation, back)]
+    downgrade.ops[:0] = [*guards, *map(FillInOp, undone), *map(as_operation, back)]
     downgrade.ops += [
         *map(as_operation, fixes),
         *map(FillInOp, left_behind),
@@ -117,7 +134,7 @@ def _try(
             if isinstance(op, ops.AlterColumnOp):
                 remove_alterations(container, op)
                 failed.append(op)
-            elif undoing:
+            elif undoing and type(op).__module__.startswith("alembic"):
                 substitute(container, op)
                 comparison.reasons[reason.strip()] = None
             else:
@@ -146,9 +163,7 @@ def _lead(
         written, _left = drift.statements(drift.differences(reached, target), undoing)
         for statement in written:
             try:
-                with connection.begin_nested():
-                    operations.invoke(as_operation(statement))
-                done.append(statement)
+                done.append(_invoke(operations, statement))
             except DBAPIError as error:
                 comparison.reasons[str(error.orig).strip()] = None
         connection.commit()
@@ -156,3 +171,19 @@ def _lead(
             break
         reached = read_schema(comparison.work)
     return done, reached
+
+
+def _invoke(operations: Operations, statement: str) -> str:
+    """Runs a statement and returns it, with an explicit cast if PostgreSQL wants one."""
+    connection = operations.get_bind()
+    try:
+        with connection.begin_nested():
+            operations.invoke(as_operation(statement))
+    except DBAPIError as error:
+        cast = drift.with_cast(statement)
+        if cast is None or not isinstance(error.orig, DatatypeMismatch):
+            raise
+        with connection.begin_nested():
+            operations.invoke(as_operation(cast))
+        return cast
+    return statement

@@ -9,14 +9,17 @@ from textwrap import indent, shorten
 
 from alembic.util import CommandError
 
-from app.migrate.capture import Captured
+from app.migrate.capture import Captured, plain_name
+from app.migrate.columns import Retyped
 from app.migrate.history import read_revisions
 from app.migrate.in_use import InUse, used_by_base_branch
+from app.migrate.lossy import is_plain_cast, keeps_values, query
 from app.migrate.report import Finding
 from app.migrate.revision_file import Revision
 from app.migrate.rules import (
     GENERAL,
     KEEP,
+    LOSES_VALUES,
     ONLY_IF_REWRITTEN,
     OWN,
     ROLLOUT,
@@ -43,17 +46,26 @@ def lint(captured: Sequence[Captured], revisions: Mapping[str, Revision]) -> lis
     """What is unsafe in the revisions and not accepted in their files.
 
     Raises:
-        NoSquawkError: it can't be told.
+        NoSquawkError: nothing is that can be told without it.
         CommandError: squawk failed.
     """
     in_use = used_by_base_branch()
     findings = []
+    unknown = None
     for one in captured:
         revision = revisions[one.revision]
         reasons = {rule for rule, reason in revision.accepted.items() if reason.strip()}
-        left = [p for p in dict.fromkeys(problems(one, in_use)) if not p.accepted_by & reasons]
+        found: dict[Problem, None] = {}
+        try:
+            for problem in problems(one, in_use):
+                found[problem] = None
+        except NoSquawkError as error:
+            unknown = error
+        left = [problem for problem in found if not problem.accepted_by & reasons]
         fix = _how_to_accept(revision, [problem.rule for problem in left])
         findings += [Finding(problem.message, fix) for problem in left]
+    if unknown and not findings:
+        raise unknown
     return findings
 
 
@@ -76,7 +88,11 @@ def refuse_unsafe(captured: Sequence[Captured]) -> None:
 
 
 def problems(captured: Captured, in_use: InUse) -> Iterator[Problem]:
-    """The rules that a revision breaks, accepted or not."""
+    """The rules that a revision breaks, accepted or not; first those that need no squawk."""
+    for statement in captured.statements:
+        for retyped in statement.retyped:
+            if not (keeps_values(retyped.old, retyped.new) and is_plain_cast(retyped)):
+                yield _lossy_problem(retyped, captured.server_version)
     reported = [hit for hit in squawk_hits(captured) if hit.rule in SQUAWK]
     special = {(hit.statement, hit.text) for hit in reported if hit.rule in SPECIAL}
     for hit in [*reported, *_own_hits(captured, reported)]:
@@ -136,6 +152,20 @@ def _problem(hit: Hit, captured: Captured, in_use: InUse) -> Problem:
     }
     message = f"{name}: {happens.format(**values)}\nInstead: {instead.format(**values)}"
     return Problem(name, message, frozenset(accepted_by))
+
+
+def _lossy_problem(retyped: Retyped, server_version: str) -> Problem:
+    values = {
+        "table": plain_name(retyped.before.place),
+        "name": retyped.before.name,
+        # An enum may have been given another name until its columns have the new one.
+        "old": (retyped.before.type if retyped.old.labels else retyped.old).shown,
+        "new": retyped.new.shown,
+        "select": query(retyped, server_version),
+    }
+    rule = OWN[LOSES_VALUES]
+    message = f"{rule.happens.format(**values)}\nInstead: {rule.instead.format(**values)}"
+    return Problem(LOSES_VALUES, f"{LOSES_VALUES}: {message}", frozenset({LOSES_VALUES}))
 
 
 def _table(hit: Hit, captured: Captured) -> str:

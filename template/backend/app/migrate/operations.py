@@ -13,7 +13,7 @@ from alembic import op
 from alembic.util import CommandError
 from psycopg.sql import Identifier
 from sqlalchemy import Row, text
-from sqlalchemy.exc import IntegrityError, PendingRollbackError, SQLAlchemyError
+from sqlalchemy.exc import DataError, IntegrityError, PendingRollbackError, SQLAlchemyError
 
 from app.migrate.drift import escaped
 from app.migrate.progress import can_run_again
@@ -136,6 +136,41 @@ def set_not_null(table: str, column: str, *, schema: str | None = None) -> None:
         if not (found and found.attnotnull):
             _execute(f"ALTER TABLE {target} ALTER COLUMN {quoted} SET NOT NULL")
         _execute(f"ALTER TABLE {target} DROP CONSTRAINT IF EXISTS {_quoted(check)}")
+
+
+def refuse_rows(table: str, condition: str, reason: str, *, schema: str | None = None) -> None:
+    """Stops a revision that would lose values, as long as there are rows that have such values.
+
+    Args:
+        condition: What a row meets that can't be kept, in SQL.
+        reason: What would become of it.
+
+    Raises:
+        CommandError: there is such a row; tells how to find them all.
+    """
+    context, target = op.get_context(), _quoted(table, schema)
+    if context.as_sql:
+        message = reason.replace("%", "%%").replace("'", "''")
+        _execute(
+            f"DO $do$ BEGIN IF EXISTS (SELECT FROM {target} WHERE {condition}) "
+            f"THEN RAISE EXCEPTION '{message}'; END IF; END $do$"
+        )
+        return
+    connection = op.get_bind()
+    _execute(f"LOCK TABLE {target}")  # against rows that come meanwhile
+    select = f"SELECT count(*) FROM {target} WHERE {condition}"  # noqa: S608
+    try:
+        with connection.begin_nested():
+            count = connection.execute(text(escaped(select))).scalar_one()
+        found = f"{count} row{'' if count == 1 else 's'} of {table}"
+    except DataError as error:
+        count, found = 1, f"Rows of {table} ({str(error.orig).strip()})"
+    if count:
+        raise CommandError(
+            f"Not done because of {found}: {reason}. Nothing was changed by this revision. They are "
+            f"counted by:\n    {select}\n"
+            "Change or delete them, or go forward with a new revision instead: just db-migrate"
+        )
 
 
 def _add_constraint(name: str, table: str, definition: str, schema: str | None) -> None:

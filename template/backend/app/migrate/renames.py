@@ -5,20 +5,28 @@ the person at the terminal. Without an answer nothing is written.
 """
 
 import sys
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 
 from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from alembic.util import CommandError
-from sqlalchemy import MetaData
 
 from app.migrate.dump import Schema, parts
+from app.migrate.said import (
+    Pair,
+    Place,
+    Said,
+    Table,
+    explain_useless,
+    places_of_options,
+    shown,
+    shown_place,
+)
 
 # Gets an old name and those that it may have now; answers with one of these, or none.
 Ask = Callable[[str, Sequence[str]], str | None]
-Table = tuple[str, str]  # schema and name
 
 
 @dataclass(frozen=True)
@@ -44,101 +52,112 @@ class Rename:
         return ops.RenameTableOp(old, new, schema=schema)
 
 
-@dataclass(frozen=True)
-class Said:
-    """What was said about renames before anybody is asked: old names to new ones, and old names."""
-
-    renamed: dict[str, str] = field(default_factory=dict)
-    dropped: frozenset[str] = frozenset()
-    hinted: dict[str, str] = field(default_factory=dict)
-
-
-def what_was_said(renames: Sequence[str], drops: Sequence[str], metadata: MetaData) -> Said:
-    """Reads `--rename old:new`, `--drop old`, and the models' hints.
-
-    Raises:
-        CommandError: an option is not written like that.
-    """
-    renamed = {}
-    for rename in renames:
-        old, _, new = rename.partition(":")
-        if not old or not new:
-            raise CommandError(
-                f"--rename {rename} is not understood. Write --rename old_table:new_table, or "
-                "--rename table.old_column:new_column"
-            )
-        renamed[old] = new.rpartition(".")[2]
-    hinted = {}
-    for table in metadata.tables.values():
-        key = (table.schema or "public", table.name)
-        for was in _names(table.info.get("renamed_from")):
-            hinted[_shown((key[0], was))] = table.name
-        for column in table.columns:
-            for was in _names(column.info.get("renamed_from")):
-                hinted[f"{_shown(key)}.{was}"] = column.name
-    return Said(renamed, frozenset(drops), hinted)
-
-
 def find_renames(before: Schema, after: Schema, said: Said, ask: Ask | None) -> list[Rename]:
-    """The renames that lead from the history to the models, tables first.
+    """The renames that lead from the history to the models, tables first, in an order that works.
 
     Args:
         ask: Asks somebody about what was not said; None where nobody can be asked.
 
     Raises:
-        CommandError: something was said of what is not there, or was not said.
+        CommandError: something was said of what is not there, or in two ways, or was not said.
     """
     old, new = _tables(before), _tables(after)
     renames: list[Rename] = []
-    gone: set[str] = set()
     unsaid: dict[str, list[str]] = {}
-    claimed = {*said.renamed.values(), *said.hinted.values()}
+    options, drops, useless = places_of_options(said, old, new)
 
-    def decide(name: str, likely: Sequence[str], possible: Collection[str]) -> str | None:
-        gone.add(name)
-        if name in said.dropped:
+    def decide(place: Place, likely: Sequence[str]) -> str | None:
+        if place in drops:
             return None
-        for answers in (said.renamed, said.hinted):
-            if answers.get(name) in possible:
-                return answers[name]
-        candidates = [new for new in likely if new not in claimed]
-        if candidates and ask is None:
-            unsaid[name] = candidates
-        return ask(name, candidates) if candidates and ask else None
+        name = shown_place(place)
+        if likely and ask is None:
+            unsaid[name] = [*likely]
+        return ask(name, likely) if likely and ask else None
 
+    for schema in sorted({schema for schema, _ in old}):
+        here, there = ({name for place, name in side if place == schema} for side in (old, new))
+        chosen = [(name, to) for ((place, name), column), to in options.items()
+                  if place == schema and not column]  # fmt: skip
+        hints = [(was, now) for was, now in said.tables.get(schema, ())
+                 if ((schema, was), "") not in drops]  # fmt: skip
+        for was, now in in_order(chosen, hints, here, there, ""):
+            renames.append(Rename((schema, was), was, now, is_column=False))
+            old[(schema, now)] = old.pop((schema, was))
     for table in sorted(old.keys() - new.keys()):
         added = {other[1]: new[other] for other in new.keys() - old.keys() if other[0] == table[0]}
         likely = [name for name in sorted(added) if _is_alike(old[table], added[name])]
         elsewhere = [
-            _shown(other)
+            shown(other)
             for other in sorted(new.keys() - old.keys())
             if other[1] == table[1] and other not in {(table[0], name) for name in likely}
         ]
-        if elsewhere and _shown(table) not in said.dropped:
+        if elsewhere and (table, "") not in drops:
             raise CommandError(_explain_move(table, elsewhere[0]))
-        target = decide(_shown(table), likely, added)
-        if target:
+        if target := decide((table, ""), likely):
             renames.append(Rename(table, table[1], target, is_column=False))
             old[(table[0], target)] = old.pop(table)
+    called = {(r.table[0], r.new): r.table for r in renames}
     for table in sorted(old.keys() & new.keys()):
-        columns = new[table].keys() - old[table].keys()
-        for column in sorted(old[table].keys() - new[table].keys()):
+        names = {table, called.get(table, table)}
+        chosen = [(c, to) for (place, c), to in options.items() if c and place in names]
+        dropped = {column for place, column in drops if column and place in names}
+        hints = [pair for pair in said.columns.get(table, ()) if pair[0] not in dropped]
+        done = in_order(chosen, hints, old[table], new[table], f"{shown(table)}.")
+        renames += [Rename(table, was, now) for was, now in done]
+        columns = new[table].keys() - old[table].keys() - {now for _, now in done}
+        for column in sorted(old[table].keys() - new[table].keys() - {was for was, _ in done}):
             text = old[table][column]
             likely = sorted(columns, key=lambda name: (new[table][name] != text, name))
-            target = decide(f"{_shown(table)}.{column}", likely, columns)
+            target = None if column in dropped else decide((table, column), likely)
             if target:
                 renames.append(Rename(table, column, target))
                 columns -= {target}
     if unsaid:
         raise CommandError(_explain_unsaid(unsaid))
-    done = {_shown(rename.table) + f".{rename.old}" * rename.is_column for rename in renames}
-    if useless := sorted((said.renamed.keys() - done) | (said.dropped - gone)):
-        raise CommandError(
-            f"Not renamed or dropped: {', '.join(useless)}. Both options want a name that only "
-            "the history has, and a rename leads to one that only the models have: "
-            "--rename table:new, --rename table.column:new, --drop table.column"
-        )
+    if useless:
+        raise CommandError(explain_useless(useless))
     return renames
+
+
+def in_order(
+    chosen: Iterable[Pair], hints: Iterable[Pair], old: Collection[str], new: Collection[str],
+    what: str,
+) -> list[Pair]:  # fmt: skip
+    """What is still to be renamed of what was said, in an order in which each new name is free.
+
+    A hint stays in the model when it is done: both names may be taken again by then.
+
+    Args:
+        chosen: What the options say. They go before hints.
+        what: What to call a name in a message.
+
+    Raises:
+        CommandError: something was said in two ways, or two names are to be swapped.
+    """
+    chosen = [*chosen]
+    waiting = [(was, now) for was, now in hints if was in old and now in new and was != now]
+    waiting = [(w, n) for w, n in waiting if all(w != a and n != b for a, b in chosen)] + chosen
+    taken, done = {*old}, []
+    while ready := [pair for pair in waiting if pair[1] not in taken]:
+        was, now = min(ready, key=lambda pair: (pair[0] in new, pair))
+        rivals = [
+            pair for pair in ready if pair != (was, now) and (pair[0] == was or pair[1] == now)
+        ]
+        if any((was in new) == (rival[0] in new) for rival in rivals):
+            raise CommandError(_explain_rivals([(was, now), *rivals], what))
+        done.append((was, now))
+        taken = taken - {was} | {now}
+        waiting = [pair for pair in waiting if pair[0] != was and pair[1] != now]
+    if left := [pair for pair in chosen if pair not in done]:
+        raise CommandError(explain_useless([f"{what}{was}" for was, _ in left]))
+    after = dict(waiting)
+    for was in after:
+        circle = [was]
+        while circle[-1] in after and after[circle[-1]] not in circle:
+            circle.append(after[circle[-1]])
+        if after.get(circle[-1]) == was:
+            raise CommandError(_explain_circle(circle, what))
+    return done
 
 
 def dropped_tables(
@@ -147,7 +166,7 @@ def dropped_tables(
     """The tables that only the history has, but for those that were renamed or said to be dropped."""
     gone = _tables(before).keys() - _tables(after).keys()
     renamed = {rename.table for rename in renames if not rename.is_column}
-    return {table for table in gone - renamed if _shown(table) not in said.dropped}
+    return {table for table in gone - renamed if shown(table) not in said.dropped}
 
 
 def ask_at_terminal(old: str, candidates: Sequence[str]) -> str | None:
@@ -166,11 +185,6 @@ def _render_rename(context: AutogenContext, op: ops.RenameTableOp) -> str:
     return f"op.rename_table({op.table_name!r}, {op.new_table_name!r}{schema})"
 
 
-def _names(hint: str | Sequence[str] | None) -> Sequence[str]:
-    """The names before: several, if something was renamed more than once."""
-    return [hint] if isinstance(hint, str) else hint or []
-
-
 def _tables(schema: Schema) -> dict[Table, dict[str, str]]:
     found: dict[Table, dict[str, str]] = {}
     for name, text in schema.items():
@@ -179,6 +193,24 @@ def _tables(schema: Schema) -> dict[Table, dict[str, str]]:
             if name.kind == "column":
                 columns[parts(name.name)[-1]] = text
     return found
+
+
+def _explain_rivals(pairs: Sequence[Pair], what: str) -> str:
+    said = " and ".join(f"{what}{was} is now {now}" for was, now in pairs)
+    return (
+        f"It is said twice: {said}. Only one can be. Take the others out of renamed_from in the models"
+        ", or say which one with the option --rename OLD:NEW of just db-migrate"
+    )
+
+
+def _explain_circle(names: Sequence[str], what: str) -> str:
+    circle = " to ".join(f"{what}{name}" for name in [*names, names[0]])
+    return (
+        f"By renamed_from, these swap their names: {circle}. As both names are there before and after, "
+        "nobody can tell whether that is still to be done, and nothing was written.\n"
+        "Swap them by hand, by way of a third name: cd backend && uv run alembic revision -m MESSAGE"
+        "\nThen, or if it is done already, take their renamed_from out of the models."
+    )
 
 
 def _explain_unsaid(unsaid: dict[str, list[str]]) -> str:
@@ -195,10 +227,10 @@ def _explain_unsaid(unsaid: dict[str, list[str]]) -> str:
 def _explain_move(table: Table, target: str) -> str:
     schema = target.partition(".")[0] if "." in target else "public"
     return (
-        f"{_shown(table)} is gone and {target} is new. If that is the same table, with its rows, "
+        f"{shown(table)} is gone and {target} is new. If that is the same table, with its rows, "
         "move it by hand: cd backend && uv run alembic revision -m MESSAGE, with\n"
-        f'    op.execute("ALTER TABLE {_shown(table)} SET SCHEMA {schema}")\n'
-        f"If it is another one: just db-migrate --drop {_shown(table)}"
+        f'    op.execute("ALTER TABLE {shown(table)} SET SCHEMA {schema}")\n'
+        f"If it is another one: just db-migrate --drop {shown(table)}"
     )
 
 
@@ -211,7 +243,3 @@ def _is_alike(old: dict[str, str], new: dict[str, str]) -> bool:
         if old[name].partition(" DEFAULT nextval")[0] == new[name].partition(" DEFAULT nextval")[0]
     ]
     return 2 * len(same) >= len(old)
-
-
-def _shown(table: Table) -> str:
-    return table[1] if table[0] == "public" else f"{table[0]}.{table[1]}"

@@ -23,7 +23,8 @@ from dataclasses import dataclass
 class Rule:
     """In both texts {table}, {name} (of a column or index) and {sql} are filled in.
 
-    {call} is the arguments of the safe form: the name, the table and the definition.
+    {call} is the arguments of the safe form: the name, the table and the definition. {old} and
+    {new} are a column's types, {select} is the query that counts the rows with values at risk.
     """
 
     happens: str
@@ -125,6 +126,7 @@ SQUAWK = {
         "REINDEX … CONCURRENTLY, in an autocommit_block",
     ),
 }
+LOSES_VALUES = "loses-values"
 OWN = {
     "ban-truncate": Rule(
         "{sql}: the rows are gone, and reads and writes of {table} wait until the revision ends.",
@@ -133,6 +135,11 @@ OWN = {
     "change-in-batches": Rule(
         "{sql}: it locks every row of {table} until the revision ends, 8 s per million rows.",
         'in a revision of its own, in batches\n    backfill("{table}", …)',
+    ),
+    LOSES_VALUES: Rule(
+        "{table}.{name} becomes {new}, in which not every value of {old} is the same: such values "
+        "are cut, rounded or changed, or the revision fails. This counts the rows:\n    {select}",
+        "correct those rows before, in a revision of its own; or " + EXPAND,
     ),
     "rewriting-table": Rule(
         "{sql}: {table} is rewritten, and reads and writes of it wait, 1 to 4 s per million rows.",

@@ -23,6 +23,7 @@ from psycopg.sql import SQL, Identifier, Literal
 
 from app.core.config import Settings, get_settings
 from app.core.files import BACKEND_DIR
+from app.db.naming import REVISIONS_CONVENTION
 from app.migrate.databases import (
     clone_database,
     connect_to_server,
@@ -151,8 +152,10 @@ def remember(connection: Connection, shadow: str, found: dict[str, str]) -> None
 
 
 def history_checksum(without: Collection[Path] = ()) -> str:
-    """A checksum of all revision files, or of all but some, the same on every platform."""
-    checksum = hashlib.sha256()
+    """A checksum of all revision files, or of all but some, and of what else they depend on."""
+    # It gives names to what has none in a revision.
+    convention = sorted((str(key), str(name)) for key, name in REVISIONS_CONVENTION.items())
+    checksum = hashlib.sha256(json.dumps(convention).encode())
     for path in sorted(set(VERSIONS.glob("*.py")).difference(without)):
         checksum.update(path.name.encode() + b"\0")
         checksum.update(path.read_bytes().replace(b"\r\n", b"\n") + b"\0")

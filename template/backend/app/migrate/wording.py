@@ -62,5 +62,10 @@ def describe_change(op: ops.MigrateOperation) -> str:
         case _:
             # Enums and comments, for example: AddEnumValuesOp becomes "add enum values state".
             words = re.sub(r"(?<!^)(?=[A-Z])", " ", type(op).__name__.removesuffix("Op")).lower()
-            target = getattr(op, "table_name", None) or getattr(op, "name", "")
+            entity = getattr(op, "target", None)  # of alembic_utils
+            target = (
+                getattr(op, "table_name", None)
+                or getattr(op, "name", None)
+                or getattr(entity, "signature", "")
+            )
             return f"{words} {target}".strip()
