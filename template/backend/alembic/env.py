@@ -13,6 +13,7 @@ from app.migrate.config import changes_database
 from app.migrate.connection import connect
 from app.migrate.errors import explained_errors
 from app.migrate.history import load_scripts
+from app.migrate.isolation import without_models
 from app.migrate.ledger import CREATE_LEDGER, recorder
 from app.migrate.metadata import compares_models, target_metadata
 from app.migrate.progress import Progress
@@ -44,11 +45,16 @@ with explained_errors(context, progress):
             literal_binds=True,
             **options,
         )
-        with context.begin_transaction(), progress:
+        with without_models(), context.begin_transaction(), progress:
             context.execute(CREATE_LEDGER)
             context.run_migrations()
     else:
-        with database_for(context.config) as settings, connect(settings) as connection, progress:
+        with (
+            without_models(),
+            database_for(context.config) as settings,
+            connect(settings) as connection,
+            progress,
+        ):
 
             def run() -> None:
                 context.configure(connection=connection, **options)
