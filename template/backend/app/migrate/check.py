@@ -160,7 +160,7 @@ def replay(run: Run) -> Outcome:
     except (CommandError, ConfigurationError) as error:
         return refused("no server to try it on", error, {"lint", "drift", "database"})
     try:
-        outcome = replay_history(run.revisions, run.head)
+        outcome = replay_history(run.revisions, run.head, run.unshared)
     except StoppedError:
         raise
     except CommandError as error:
