@@ -6,7 +6,7 @@ from typing import Any
 import alembic_postgresql_enum  # noqa: F401 - autogenerate sees enums; revisions may change them
 from alembic import context
 
-from app.migrate import defaults
+from app.migrate import defaults, offline
 from app.migrate.autogenerate import finish_revision, render_item
 from app.migrate.compare import begin_comparison, is_compared
 from app.migrate.config import changes_database
@@ -40,11 +40,13 @@ with explained_errors(context, progress):
     }
     if context.is_offline_mode():
         context.configure(
-            dialect_name="postgresql",
+            dialect_name=offline.NAME,
             dialect_opts={"paramstyle": "named"},
             literal_binds=True,
+            output_buffer=offline.Output(context.config.output_buffer),
             **options,
         )
+        offline.print_values(context.get_context().connection)
         with without_models(), context.begin_transaction(), progress:
             context.execute(CREATE_LEDGER)
             context.run_migrations()

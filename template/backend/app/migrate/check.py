@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from io import StringIO
@@ -22,11 +22,13 @@ from app.migrate.errors import StoppedError, describe_error
 from app.migrate.git import git
 from app.migrate.history import ancestors, heads, read_revisions
 from app.migrate.ledger import TABLE_NAME
+from app.migrate.lost_file import how_to_get_back
 from app.migrate.replay import replay_history
 from app.migrate.report import Finding, Outcome, Result, failed, passed, refused, skipped
 from app.migrate.revision_file import LATEST, VERSIONS, Revision
 from app.migrate.shadow_server import one_server
 from app.migrate.shared import (
+    SharedFiles,
     changed_revisions,
     shared_files,
     uncommitted_revisions,
@@ -49,6 +51,7 @@ class Run:
     # Those that the base branch does not have; without one, those in no commit, and the reason.
     unshared: list[str] = field(default_factory=list)
     no_base: str = ""
+    branches: list[SharedFiles] = field(default_factory=list)
     # Where the throwaway server lives until the run ends, if there has to be one.
     server: ExitStack = field(default_factory=ExitStack)
 
@@ -102,13 +105,19 @@ def history(run: Run) -> Outcome:
         run.revisions = read_revisions()
     except CommandError as error:
         return refused("not readable", error, {"shared", "replay", "lint", "drift", "database"})
-    findings = line_breaks(run.revisions)
+    try:
+        run.branches = shared_files()
+        run.unshared = unshared_revisions(run.branches, run.revisions)
+    except CommandError as error:
+        run.no_base, run.unshared = str(error), uncommitted_revisions(run.revisions)
+    findings = line_breaks(run.revisions, run.unshared)
     if findings:
         return failed("not one line", findings, {"replay", "lint", "drift", "database"})
     run.head = next(iter(heads(run.revisions)), "")
     recorded = LATEST.read_text(encoding="utf-8").strip() if LATEST.exists() else ""
     if recorded != run.head:
-        return failed("the newest revision is not on record", [wrong_record(recorded, run.head)])
+        finding = wrong_record(recorded, run.head, recorded in run.revisions)
+        return failed("the newest revision is not on record", [finding])
     if not run.revisions:
         return passed("no revisions yet")
     return passed(f"{_count(len(run.revisions), 'revision')}, the newest is {run.head}")
@@ -116,24 +125,20 @@ def history(run: Run) -> Outcome:
 
 def shared(run: Run) -> Outcome:
     """What the base branch in git has is unchanged."""
-    try:
-        branches = shared_files()
-        prefix = git("rev-parse", "--show-prefix").strip()
-    except CommandError as error:
-        run.no_base, run.unshared = str(error), uncommitted_revisions(run.revisions)
+    if run.no_base:
         return skipped(run.no_base)
-    run.unshared = unshared_revisions(branches, run.revisions)
+    prefix = git("rev-parse", "--show-prefix").strip()
     work = [path.read_bytes().replace(b"\r\n", b"\n") for path in VERSIONS.glob("*.py")]
     findings = {
         finding
-        for branch in branches
+        for branch in run.branches
         for finding in changed_revisions(branch, run.revisions, work, prefix)
     }
-    names = " and ".join(f"{branch.branch} ({branch.commit})" for branch in branches)
+    names = " and ".join(f"{branch.branch} ({branch.commit})" for branch in run.branches)
     if findings:
         ordered = sorted(findings, key=lambda finding: finding.message)
         return failed(f"not as in {names}", ordered)
-    number = len({path for branch in branches for path in branch.files})
+    number = len({path for branch in run.branches for path in branch.files})
     return passed(f"{_count(number, 'revision')} as in {names}")
 
 
@@ -233,22 +238,33 @@ def database(run: Run) -> Outcome:
     return passed(f"in the history, {_count(pending, 'revision')} pending")
 
 
-def line_breaks(revisions: Mapping[str, Revision]) -> list[Finding]:
-    """What keeps the revisions from being one line from the first to the newest."""
+def line_breaks(revisions: Mapping[str, Revision], new: Collection[str]) -> list[Finding]:
+    """What keeps the revisions from being one line from the first to the newest.
+
+    Args:
+        new: Those that nobody else has. Branches that were merged in the others are a fact.
+    """
     findings = [
         Finding(
             f"{revision.path.name} follows revision {parent}, which has no file.",
-            "Get its file from git; if it was deleted on purpose, put this one elsewhere: "
-            "just db-rebase --onto REVISION",
+            how_to_get_back(parent),
         )
         for revision in revisions.values()
         for parent in revision.parents
         if parent not in revisions
     ]
     roots = [revision.path.name for revision in revisions.values() if not revision.parents]
-    if len(roots) > 1:
+    if len(roots) > 1 and any(not revisions[name].parents for name in new):
         message = f"The history has {len(roots)} first revisions: {', '.join(roots)}."
         findings.append(Finding(message, "Give all but the oldest a down_revision by hand."))
+    findings += [
+        Finding(
+            f"{revisions[name].path.name} is a merge revision: the new revisions are not one line.",
+            "Delete it, then put this branch's revisions in one line: just db-rebase",
+        )
+        for name in new
+        if len(revisions[name].parents) > 1
+    ]
     ends = heads(revisions)
     if len(ends) > 1:
         files = ", ".join(f"{name} ({revisions[name].path.name})" for name in ends)
@@ -263,13 +279,17 @@ def line_breaks(revisions: Mapping[str, Revision]) -> list[Finding]:
     return findings
 
 
-def wrong_record(recorded: str, head: str) -> Finding:
+def wrong_record(recorded: str, head: str, is_there: bool) -> Finding:
     """What to do when latest_revision.txt names another revision than the newest."""
     message = (
         f"{_shown(LATEST)} has {recorded or 'nothing'}, the newest revision is {head or 'none'}."
     )
     if head:
-        return Finding(message, f"Record it: just db-rebase --onto {head}")
+        record = f"just db-rebase --onto {head}"
+        if recorded and not is_there:
+            back = how_to_get_back(recorded)
+            return Finding(message, f"{back}\nIf it was deleted on purpose, record that: {record}")
+        return Finding(message, f"Record it: {record}")
     return Finding(message, "Delete that file, or write the first revision: just db-migrate")
 
 
