@@ -23,7 +23,8 @@ from dataclasses import dataclass
 class Rule:
     """In both texts {table}, {name} (of a column or index) and {sql} are filled in.
 
-    {call} is the arguments of the safe form: the name, the table and the definition.
+    {call} is the arguments of the safe form: the name, the table and the definition. In code, {plain}
+    and {plain_name} are without the schema, which {schema} adds as the last argument.
     """
 
     happens: str
@@ -53,7 +54,7 @@ SQUAWK = {
     "adding-not-nullable-field": Rule(
         "{table}.{name} SET NOT NULL: reads and writes of {table} wait until each row is checked, "
         "0.4 s per million rows.",
-        'in a revision of its own\n    set_not_null("{table}", "{name}")',
+        'in a revision of its own\n    set_not_null("{plain}", "{name}"{schema})',
     ),
     "adding-required-field": Rule(
         "{table}.{name} is NOT NULL without a default: this fails as soon as {table} has a row.",
@@ -114,7 +115,7 @@ SQUAWK = {
     ),
     "require-concurrent-index-deletion": Rule(
         "{name} is dropped under a lock that reads and writes of its table queue behind.",
-        'in a revision of its own\n    drop_index_concurrently("{name}")',
+        'in a revision of its own\n    drop_index_concurrently("{plain_name}"{schema})',
     ),
     "require-concurrent-partition-detach": Rule(
         "{sql}: reads and writes of {table} wait for it, and it for every query of {table}.",
@@ -132,7 +133,7 @@ OWN = {
     ),
     "change-in-batches": Rule(
         "{sql}: it locks every row of {table} until the revision ends, 8 s per million rows.",
-        'in a revision of its own, in batches\n    backfill("{table}", …)',
+        'in a revision of its own, in batches\n    backfill("{plain}", …{schema})',
     ),
     "rewriting-table": Rule(
         "{sql}: {table} is rewritten, and reads and writes of it wait, 1 to 4 s per million rows.",
@@ -164,5 +165,5 @@ KEEP = {
     'deployed:\n    SQLModel.metadata.tables["{table}"].append_column(Column("{name}", …))\n'
     "Rows that new code adds lack it: it needs a server_default, or to be nullable.",
     "ban-drop-table": "keep it where no code uses it, in place of the model, and drop it when that "
-    'is deployed:\n    Table("{table}", SQLModel.metadata, Column(…), …)',
+    'is deployed:\n    Table("{plain}", SQLModel.metadata, Column(…), …{schema})',
 }
