@@ -105,9 +105,7 @@ def _value(value: ast.expr) -> object:
     return value.value if isinstance(value, ast.Constant) else None
 
 
-def _constant(
-    node: ast.ClassDef, name: str, read: Callable[[ast.expr], object] = _value
-) -> object:
+def _constant(node: ast.ClassDef, name: str, read: Callable[[ast.expr], object] = _value) -> object:
     """What a class's body says of a name, if it can be read."""
     for item in node.body:
         match item:
@@ -142,7 +140,9 @@ def _other_name(field_call: ast.expr | None) -> str:
     for node in ast.walk(field_call) if field_call else ():
         match node:
             case ast.Call(
-                func=ast.Name(id="Column" | "mapped_column"), args=[ast.Constant(value=str(name)), *_]):
+                func=ast.Name(id="Column" | "mapped_column"),
+                args=[ast.Constant(value=str(name)), *_],
+            ):
                 return name
             case ast.Dict(keys=[*keys], values=[*values]):
                 for key, value in zip(keys, values, strict=True):

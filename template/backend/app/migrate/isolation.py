@@ -48,7 +48,7 @@ def _take_modules() -> dict[str, ModuleType]:
     return taken
 
 
-def _change_registry(new: object) -> tuple[object, set[type[Any]]]:
+def _change_registry(new: Any) -> tuple[Any, set[type[Any]]]:
     """Gives SQLModel another registry of mapped classes, an empty one unless told.
 
     Returns the old one, and the classes that were mapped by now.

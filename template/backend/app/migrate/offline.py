@@ -6,17 +6,19 @@ end of a statement swallow the semicolon.
 """
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
+from io import StringIO
 from typing import Any, TextIO
 
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.base import PGDDLCompiler
-from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.dialects.postgresql.psycopg import PGCompiler_psycopg, PGDialect_psycopg
 from sqlalchemy.exc import CompileError
 from sqlalchemy.sql import Insert
-from sqlalchemy.sql.elements import BindParameter, TextClause
+from sqlalchemy.sql.elements import TextClause
 
 NAME = "postgresql+printed"
 # What Alembic must not see: put back when it has printed.
@@ -34,8 +36,8 @@ class _Printed:
         return text.replace("\t", TAB) + (f"\n{END_OF_COMMENT}" if ends_in_comment else "")
 
 
-class _Compiler(_Printed, PGDialect_psycopg.statement_compiler):  # type: ignore[misc, name-defined]
-    def render_literal_bindparam(self, bindparam: BindParameter[Any], **kw: Any) -> str:
+class _Compiler(_Printed, PGCompiler_psycopg):
+    def render_literal_bindparam(self, bindparam: Any, *args: Any, **kw: Any) -> Any:
         if bindparam.required and bindparam.value is None and bindparam.callable is None:
             raise CompileError(
                 f":{bindparam.key} in its SQL is taken for a parameter, which has no value. If it "
@@ -44,7 +46,7 @@ class _Compiler(_Printed, PGDialect_psycopg.statement_compiler):  # type: ignore
             )
         if bindparam.value is None and bindparam.type.should_evaluate_none:
             raise CompileError(f"the value of {bindparam.key} is null in JSON, not NULL")
-        return str(super().render_literal_bindparam(bindparam, **kw))
+        return super().render_literal_bindparam(bindparam, *args, **kw)  # type: ignore[no-untyped-call]
 
     def render_literal_value(self, value: Any, type_: Any) -> str:
         if value == []:
@@ -52,7 +54,7 @@ class _Compiler(_Printed, PGDialect_psycopg.statement_compiler):  # type: ignore
         if isinstance(value, timedelta):  # a day is not 24 hours where the clock changes
             seconds = timedelta(seconds=value.seconds, microseconds=value.microseconds)
             return f"make_interval(days => {value.days}, secs => {seconds.total_seconds()})"
-        rendered = str(super().render_literal_value(value, type_))
+        rendered = str(super().render_literal_value(value, type_))  # type: ignore[no-untyped-call]
         if isinstance(value, float | Decimal) and not math.isfinite(value):
             rendered = f"'{value}'"
         # In a value no backslash hides a colon.
@@ -72,16 +74,17 @@ class PrintedDialect(PGDialect_psycopg):
     _backslash_escapes = False
 
 
-class Output:
-    """Where Alembic prints to."""
+class Output(StringIO):
+    """Where Alembic prints to; what arrives there is as it would run."""
 
-    def __init__(self, output: TextIO) -> None:
-        self.output = output
+    def __init__(self, output: TextIO | None) -> None:
+        super().__init__()
+        self.output = output or sys.stdout
 
-    def write(self, text: str) -> None:
+    def write(self, text: str) -> int:
         for hidden, shown in ((TAB, "\t"), (BACKSLASH, "\\"), (END_OF_COMMENT, "")):
             text = text.replace(hidden, shown)
-        self.output.write(text)
+        return self.output.write(text)
 
     def flush(self) -> None:
         self.output.flush()

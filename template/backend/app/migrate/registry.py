@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from importlib.util import resolve_name
 from itertools import count
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 

@@ -58,7 +58,9 @@ def replay_history(
         last = floor(revisions, head)
         tried, _, digest = known.get(REPLAYED, "").partition(" ")
         stop = last.revision if last else ""
-        if tried in revisions and tried not in (ancestors(revisions, stop) - {stop} if stop else ()):
+        if tried in revisions and tried not in (
+            ancestors(revisions, stop) - {stop} if stop else ()
+        ):
             stop = tried
         way = Way(shadow, revisions, head, stop, MAX_SHARED + len(unshared))
         outcome = way.outcome(digest if stop == tried else "")
@@ -119,7 +121,9 @@ class Way:
                 if not self.stop and (left := sorted(reached.keys() - truth[self.bottom].keys())):
                     still = [f"At base there still is: {thing}" for thing in left[:MAX_SHOWN]]
                     findings = [Finding(thing, LEFT) for thing in still]
-                    return failed("the way down leaves something behind", self._with_cause(findings))
+                    return failed(
+                        "the way down leaves something behind", self._with_cause(findings)
+                    )
                 with noted(up, copy):
                     run_quietly(command.upgrade, copy, "head")
             except FailedRevisionError as error:

@@ -29,9 +29,7 @@ Place = frozenset[str]
 class States(logging.Handler):
     """The schemas that a database goes through, by the revisions that are applied."""
 
-    def __init__(
-        self, applied: Place, limit: int, wanted: Collection[Place] | None = None
-    ) -> None:
+    def __init__(self, applied: Place, limit: int, wanted: Collection[Place] | None = None) -> None:
         """Begins at a place.
 
         Args:
