@@ -362,7 +362,7 @@ def test_a_commit_hook_refuses_in_a_linked_work_tree_too(project: Project, tmp_p
 @pytest.mark.parametrize(
     ("parent", "parts"),
     [
-        ('"gone"', ["follows revision gone, which has no file", "--onto REVISION"]),
+        ('"gone"', ["follows revision gone, which has no file", "git fetch --all"]),
         ("None", ["2 first revisions", "by hand"]),
         ('"dddd"', ["follow each other in a circle: dddd"]),
         ("(", ["SyntaxError", "2026-12-01_dddd.py, line"]),
@@ -426,7 +426,30 @@ def test_a_downgrade_that_fails(project: Project) -> None:
 
 def test_a_downgrade_that_leaves_something_behind(project: Project) -> None:
     add_revision(project, "dddd", "cccc", down="SELECT 1")
-    assert_fails(project, "replay", "At base there still is: CREATE FUNCTION f_dddd()")
+    assert_fails(
+        project,
+        "replay",
+        "At base there still is: CREATE FUNCTION f_dddd()",
+        "The downgrade() of revision dddd (2026-12-01_dddd.py) does not lead back",
+    )
+
+
+def test_each_downgrade_alone_undoes_its_upgrade(project: Project) -> None:
+    add_revision(project, "dddd", "cccc", up="CREATE TABLE t (id int)", down="DROP TABLE t")
+    path = add_revision(
+        project, "eeee", "dddd", up="ALTER TABLE t ADD COLUMN size int", down="SELECT 1"
+    )
+    add_revision(project, "ffff", "eeee")
+    fails = project.just("db-check").refused(
+        f"The downgrade() of revision eeee ({path.name}) does not lead back", "column t.size"
+    )
+    assert marks(fails)["replay"] == "FAILED"
+    path.write_text(path.read_text().replace("SELECT 1", "ALTER TABLE t DROP COLUMN size"))
+    assert marks(project.just("db-check"))["replay"] == "ok"
+    # Those before are not tried again: the new one leaves a function that it never made.
+    up = "CREATE FUNCTION g() RETURNS int LANGUAGE sql RETURN 1"
+    path = add_revision(project, "aabb", "ffff", up=up, down="ALTER FUNCTION g RENAME TO h")
+    project.just("db-check").refused(f"revision aabb ({path.name}) does not lead back", "h()")
 
 
 def irreversible(path: Path) -> None:
@@ -460,3 +483,108 @@ def test_a_history_that_can_not_be_applied(project: Project) -> None:
     path = add_revision(project, "dddd", "cccc", up="SELECT 1/0")
     result = assert_fails(project, "replay", "upgrade of revision dddd", path.name, "by zero")
     assert marks(result)["drift"] == "skipped"
+
+
+def test_a_deleted_revision_that_others_follow_is_got_back(project: Project) -> None:
+    next(project.versions.glob("*bbbb.py")).unlink()
+    for deleted in ("not committed", "committed"):
+        refused = project.just("db-check").refused("follows revision bbbb, which has no file")
+        back = re.search(r"Get it back with: (git checkout \S+ -- \S+bbbb.py)", refused.out)
+        assert back, deleted
+        assert "db-rebase" not in refused.out
+        for command in (["history"], ["heads"], ["show", "head"], ["revision", "-m", "x"]):
+            answer = project.alembic(*command)
+            assert answer.code != 0
+            assert back[1] in answer.text.replace("HEAD", back[1].split()[2])
+            assert "Traceback" not in answer.text
+        for recipe in ("db-history", "db-rebase", "db-migrate"):
+            project.just(recipe).refused(back[1])
+        commit(project, "Delete it")
+    project.run("bash", "-euc", back[1], cwd=project.path / "docs").ok()
+    assert marks(project.just("db-check").ok())["history"] == "ok"
+
+
+def test_merges_that_main_has_are_a_fact_and_new_ones_a_finding(project: Project) -> None:
+    add_revision(project, "dddd", "bbbb")
+    path = add_revision(project, "eeee", "cccc")
+    path.write_text(path.read_text().replace('= "cccc"', '= ("cccc", "dddd")'))
+    root = add_revision(project, "rrrr")
+    root.write_text(root.read_text().replace(f'= "{INITIAL}"', "= None"))
+    joined = add_revision(project, "ffff", "eeee")
+    joined.write_text(joined.read_text().replace('= "eeee"', '= ("eeee", "rrrr")'))
+    assert_fails(
+        project, "history", f"{path.name} is a merge revision", "2 first revisions", "db-rebase"
+    )
+    commit(project, "Old merges")
+    git(project, "branch", "--force", "main").ok()
+    assert_passes(project)
+    project.just("db-upgrade").ok()
+    project.just("db-downgrade").ok()
+    assert "eeee" in project.just("db-current").ok().out
+    project.just("db-downgrade").refused("beside each other", "just db-downgrade REVISION")
+    project.just("db-upgrade").ok()
+    project.just("db-downgrade", "--", "-3").refused("merge revision", "ways down")
+    mine = add_revision(project, "abab", "ffff")
+    commit(project, "Mine")
+    git(project, "checkout", "--quiet", "main").ok()
+    add_revision(project, "cdcd", "ffff")
+    commit(project, "Theirs")
+    git(project, "checkout", "--quiet", "feature").ok()
+    assert git(project, "merge", "main").code == 1
+    assert f"{mine.name} follows cdcd now" in project.just("db-rebase").ok().out
+    commit(project, "Merge")
+    assert_passes(project)
+    project.just("db-downgrade", INITIAL).ok()
+
+
+def test_what_only_revisions_have_is_told_as_that(project: Project) -> None:
+    up, down = ("ALTER TABLE roles ADD COLUMN size int", "ALTER TABLE roles DROP COLUMN size")
+    add_revision(project, "dddd", "cccc", up=up, down=down)
+    assert_fails(
+        project,
+        "drift",
+        "The revisions add the column roles.size, but no model has it",
+        "Add it to the models",
+    )
+
+
+TOUCHES_MODELS = """
+
+def upgrade() -> None:
+    import app.models
+    from app.db.metadata import metadata
+    from sqlmodel import Field, Session, SQLModel
+
+    class Old(SQLModel, table=True):
+        __tablename__ = "roles_old"
+        id: int | None = Field(default=None, primary_key=True)
+
+    assert "users" in metadata.tables
+    metadata.reflect(op.get_bind())
+    sa.Table("junk", app.models.User.__table__.metadata, sa.Column("x", sa.Integer))
+    with Session(op.get_bind()) as session:
+        session.get(app.models.User, 1)
+    try:
+        with op.get_bind().begin_nested():
+            op.execute("SELECT * FROM nowhere")
+    except sa.exc.DBAPIError:
+        op.execute("CREATE TABLE new (id int)")
+
+
+def downgrade() -> None:
+    op.execute("DROP TABLE new")
+"""
+
+
+def test_revisions_do_not_touch_the_models_and_may_use_savepoints(project: Project) -> None:
+    path = add_revision(project, "dddd", "cccc")
+    path.write_text(path.read_text().partition("\n\ndef upgrade")[0] + TOUCHES_MODELS)
+    model = "from sqlalchemy import Column, Integer, Table\nfrom sqlmodel import SQLModel\n\n"
+    project.write(
+        "backend/app/models/new.py",
+        f'{model}Table("new", SQLModel.metadata, Column("id", Integer))\n',
+    )
+    assert_passes(project)
+    assert_passes(project)
+    project.just("db-upgrade").ok()
+    project.just("db-downgrade").ok()

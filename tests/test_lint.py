@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import shutil
@@ -414,3 +415,22 @@ def test_a_column_that_no_code_uses_stays_in_the_table_as_documented(project: Pr
     finally:
         git(project, "branch", "--force", "main", "HEAD~2").ok()
         git(project, "reset", "--quiet", "--hard", "HEAD~").ok()
+
+
+IN_USE = """
+from app.migrate.in_use import used_columns
+base = b"class Base(SQLModel):\\n    __table_args__ = {'schema': 'auth'}\\n    made: int\\n"
+auth = b"class User(Base, table=True):\\n    __tablename__ = 'users'\\n    email: str\\n"
+public = b"class User(SQLModel, table=True):\\n    __tablename__ = 'users'\\n    name: str\\n"
+found = used_columns({"auth.py": base + auth, "public.py": public})
+print(sorted((*key, path) for key, path in found.items() if key[1]))
+"""
+
+
+def test_what_is_in_use_is_told_by_schema_and_file(project: Project) -> None:
+    found = ast.literal_eval(project.python(IN_USE).ok().out)
+    assert found == [
+        ("auth.users", "email", "auth.py"),
+        ("auth.users", "made", "auth.py"),
+        ("users", "name", "public.py"),
+    ]

@@ -6,13 +6,14 @@ from typing import Any
 import alembic_postgresql_enum  # noqa: F401 - autogenerate sees enums; revisions may change them
 from alembic import context
 
-from app.migrate import defaults
+from app.migrate import defaults, offline
 from app.migrate.autogenerate import finish_revision, render_item
 from app.migrate.compare import begin_comparison, is_compared
 from app.migrate.config import changes_database
 from app.migrate.connection import connect
 from app.migrate.errors import explained_errors
 from app.migrate.history import load_scripts
+from app.migrate.isolation import without_models
 from app.migrate.ledger import CREATE_LEDGER, recorder
 from app.migrate.metadata import compares_models, target_metadata
 from app.migrate.progress import Progress
@@ -39,16 +40,23 @@ with explained_errors(context, progress):
     }
     if context.is_offline_mode():
         context.configure(
-            dialect_name="postgresql",
+            dialect_name=offline.NAME,
             dialect_opts={"paramstyle": "named"},
             literal_binds=True,
+            output_buffer=offline.Output(context.config.output_buffer),
             **options,
         )
-        with context.begin_transaction(), progress:
+        offline.print_values(context.get_context().connection)
+        with without_models(), context.begin_transaction(), progress:
             context.execute(CREATE_LEDGER)
             context.run_migrations()
     else:
-        with database_for(context.config) as settings, connect(settings) as connection, progress:
+        with (
+            without_models(),
+            database_for(context.config) as settings,
+            connect(settings) as connection,
+            progress,
+        ):
 
             def run() -> None:
                 context.configure(connection=connection, **options)

@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 from alembic.runtime.migration import RevisionStep
+from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, Engine, event
 
 from app.migrate.columns import Column, Key, Retyped, read_columns
@@ -131,6 +132,8 @@ class _Recorder(logging.Handler):
         if self._current is None:
             return
         driver = driver_connection(connection)
+        if driver.info.transaction_status == TransactionStatus.INERROR:
+            return  # only the way back to a savepoint is left, and no question is answered
         if self._before is None:
             version = driver.info.server_version
             self._current.server_version = f"{version // 10000}.{version % 10000}"
@@ -154,6 +157,7 @@ class _Recorder(logging.Handler):
         gone = [before[oid] for oid in before.keys() - after.keys()]
         current.created |= {relation.name for relation in new if relation.index_of is None}
         current.dropped |= {relation.name for relation in gone if relation.index_of is None}
+        current.dropped -= {relation.name for relation in after.values()}  # not after a savepoint
         current.index_of |= {r.name: r.index_of for r in gone if r.index_of is not None}
         rewritten = {
             relation.name

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from io import StringIO
@@ -22,12 +22,15 @@ from app.migrate.errors import StoppedError, describe_error
 from app.migrate.git import git
 from app.migrate.history import ancestors, heads, read_revisions
 from app.migrate.ledger import TABLE_NAME
+from app.migrate.one_line import line_breaks, wrong_record
+from app.migrate.only_in_history import only_in_history
 from app.migrate.replay import replay_history
 from app.migrate.report import Finding, Outcome, Result, failed, passed, refused, skipped
 from app.migrate.revision_file import LATEST, VERSIONS, Revision
 from app.migrate.shadow_server import one_server
 from app.migrate.shared import (
     NoBaseBranchError,
+    SharedFiles,
     changed_revisions,
     shared_files,
     uncommitted_revisions,
@@ -50,6 +53,8 @@ class Run:
     # Those that the base branch does not have; without one, those in no commit, and the reason.
     unshared: list[str] = field(default_factory=list)
     no_base: str = ""
+    choose_base: str = ""
+    branches: list[SharedFiles] = field(default_factory=list)
     # Where the throwaway server lives until the run ends, if there has to be one.
     server: ExitStack = field(default_factory=ExitStack)
 
@@ -103,13 +108,21 @@ def history(run: Run) -> Outcome:
         run.revisions = read_revisions()
     except CommandError as error:
         return refused("not readable", error, {"shared", "replay", "lint", "drift", "database"})
-    findings = line_breaks(run.revisions)
+    try:
+        run.branches = shared_files()
+        run.unshared = unshared_revisions(run.branches, run.revisions)
+    except CommandError as error:
+        run.no_base, _, fix = str(error).partition("\n")
+        run.choose_base = fix if isinstance(error, NoBaseBranchError) else ""
+        run.unshared = uncommitted_revisions(run.revisions)
+    findings = line_breaks(run.revisions, run.unshared)
     if findings:
         return failed("not one line", findings, {"replay", "lint", "drift", "database"})
     run.head = next(iter(heads(run.revisions)), "")
     recorded = LATEST.read_text(encoding="utf-8").strip() if LATEST.exists() else ""
     if recorded != run.head:
-        return failed("the newest revision is not on record", [wrong_record(recorded, run.head)])
+        finding = wrong_record(recorded, run.head, recorded in run.revisions)
+        return failed("the newest revision is not on record", [finding])
     if not run.revisions:
         return passed("no revisions yet")
     return passed(f"{_count(len(run.revisions), 'revision')}, the newest is {run.head}")
@@ -117,44 +130,37 @@ def history(run: Run) -> Outcome:
 
 def shared(run: Run) -> Outcome:
     """What the base branch in git has is unchanged."""
-    try:
-        branches = shared_files()
-        prefix = git("rev-parse", "--show-prefix").strip()
-    except CommandError as error:
-        run.no_base, run.unshared = str(error), uncommitted_revisions(run.revisions)
-        if isinstance(error, NoBaseBranchError):
-            run.no_base, _, fix = str(error).partition("\n")
-            return failed("no base branch", [Finding(run.no_base, fix)])
+    if run.choose_base:
+        return failed("no base branch", [Finding(run.no_base, run.choose_base)])
+    if run.no_base:
         return skipped(run.no_base)
-    run.unshared = unshared_revisions(branches, run.revisions)
+    prefix = git("rev-parse", "--show-prefix").strip()
     work = [path.read_bytes().replace(b"\r\n", b"\n") for path in VERSIONS.glob("*.py")]
     findings = {
         finding
-        for branch in branches
+        for branch in run.branches
         for finding in changed_revisions(branch, run.revisions, work, prefix)
     }
-    names = " and ".join(f"{branch.branch} ({branch.commit})" for branch in branches)
+    names = " and ".join(f"{branch.branch} ({branch.commit})" for branch in run.branches)
     if findings:
         ordered = sorted(findings, key=lambda finding: finding.message)
         return failed(f"not as in {names}", ordered)
-    number = len({path for branch in branches for path in branch.files})
+    number = len({path for branch in run.branches for path in branch.files})
     return passed(f"{_count(number, 'revision')} as in {names}")
 
 
 def models(run: Run) -> Outcome:
-    """Every table is in the registry."""
+    """Every table is in the registry and in what is compared; the relationships hold."""
     # Imported here: it takes a while, and may fail because of the models.
-    from app.migrate.registry import explain_unregistered, load_models, unregistered_models
+    from app.migrate.registry import load_models, mistakes
 
     try:
-        missing = unregistered_models()
+        findings = mistakes()
     except CommandError as error:
         return refused("not importable", error, {"drift"})
-    if missing:
-        errors = [explain_unregistered(table).partition("\n") for table in missing]
-        findings = [Finding(message, fix) for message, _, fix in errors]
-        return failed("not all registered", findings, {"drift"})
-    return passed(f"{_count(len(load_models().metadata.tables), 'table')}, all registered")
+    if findings:
+        return failed("not as they have to be", findings, {"drift"})
+    return passed(f"{_count(len(load_models().tables), 'table')}, all registered")
 
 
 def replay(run: Run) -> Outcome:
@@ -166,7 +172,7 @@ def replay(run: Run) -> Outcome:
     except (CommandError, ConfigurationError) as error:
         return refused("no server to try it on", error, {"lint", "drift", "database"})
     try:
-        outcome = replay_history(run.revisions, run.head)
+        outcome = replay_history(run.revisions, run.head, run.unshared)
     except StoppedError:
         raise
     except CommandError as error:
@@ -195,9 +201,9 @@ def drift(run: Run) -> Outcome:
     except AutogenerateDiffsDetected:
         comparison: Comparison = config.attributes["comparison"]
         changes = [*comparison.changes, *map(str, comparison.missed)]
-        findings = [
-            Finding(change, "Write a revision of this: just db-migrate") for change in changes
-        ]
+        without_model = only_in_history(comparison.history, comparison.models)
+        write = "Write a revision of this: just db-migrate"
+        findings = [without_model.get(change, Finding(change, write)) for change in changes]
         return failed("the models differ from the history", findings)
     except StoppedError:
         raise
@@ -237,46 +243,6 @@ def database(run: Run) -> Outcome:
     done = {name for revision in applied for name in ancestors(run.revisions, revision)}
     pending = len(run.revisions) - len(done)
     return passed(f"in the history, {_count(pending, 'revision')} pending")
-
-
-def line_breaks(revisions: Mapping[str, Revision]) -> list[Finding]:
-    """What keeps the revisions from being one line from the first to the newest."""
-    findings = [
-        Finding(
-            f"{revision.path.name} follows revision {parent}, which has no file.",
-            "Get its file from git; if it was deleted on purpose, put this one elsewhere: "
-            "just db-rebase --onto REVISION",
-        )
-        for revision in revisions.values()
-        for parent in revision.parents
-        if parent not in revisions
-    ]
-    roots = [revision.path.name for revision in revisions.values() if not revision.parents]
-    if len(roots) > 1:
-        message = f"The history has {len(roots)} first revisions: {', '.join(roots)}."
-        findings.append(Finding(message, "Give all but the oldest a down_revision by hand."))
-    ends = heads(revisions)
-    if len(ends) > 1:
-        files = ", ".join(f"{name} ({revisions[name].path.name})" for name in ends)
-        message = f"The history has {len(ends)} heads: {files}. Two branches added revisions."
-        findings.append(Finding(message, "Put yours after the others: just db-rebase"))
-    if not findings:
-        reached = {name for end in ends for name in ancestors(revisions, end)}
-        circle = sorted(revisions.keys() - (reached if roots else set()))
-        if circle:
-            message = f"These revisions follow each other in a circle: {', '.join(circle)}."
-            findings.append(Finding(message, "Get their files from git as they were."))
-    return findings
-
-
-def wrong_record(recorded: str, head: str) -> Finding:
-    """What to do when latest_revision.txt names another revision than the newest."""
-    message = (
-        f"{_shown(LATEST)} has {recorded or 'nothing'}, the newest revision is {head or 'none'}."
-    )
-    if head:
-        return Finding(message, f"Record it: just db-rebase --onto {head}")
-    return Finding(message, "Delete that file, or write the first revision: just db-migrate")
 
 
 CHECKS: dict[str, Callable[[Run], Outcome]] = {

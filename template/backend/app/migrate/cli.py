@@ -22,11 +22,18 @@ from app.migrate.config import alembic_config, script_directory
 from app.migrate.connection import explain_connection_failure
 from app.migrate.databases import connect_to_server, create_missing_database, drop_database
 from app.migrate.errors import StoppedError, describe_error
-from app.migrate.history import ancestors, one_writer, read_revisions, refuse_several_heads
+from app.migrate.history import (
+    ancestors,
+    one_writer,
+    read_revisions,
+    refuse_gaps,
+    refuse_several_heads,
+)
 from app.migrate.lint import refuse_unsafe
 from app.migrate.progress import Progress
 from app.migrate.proof import prove
 from app.migrate.rebase import apply_moves, plan_moves, revisions_on_base
+from app.migrate.relative import past_merge
 from app.migrate.repair import repair_revision
 from app.migrate.shadow_server import one_server
 from app.migrate.squash import squash_history
@@ -75,7 +82,8 @@ def upgrade(target: str, json: bool) -> None:
 
 def downgrade(target: str, json: bool) -> None:
     """Roll revisions back to a target."""
-    _move(command.downgrade, target or "-1", "Nothing to roll back.", json)
+    target = past_merge(target.removeprefix("target=") or "-1")
+    _move(command.downgrade, target, "Nothing to roll back.", json)
 
 
 def current() -> None:
@@ -142,6 +150,7 @@ def check(json: bool) -> int:
 def rebase(revision: str, onto: str) -> None:
     """Put the revisions of this branch after those of the base branch, or after a revision."""
     revisions = read_revisions()
+    refuse_gaps(revisions)
     onto = onto or revision
     base = ancestors(revisions, onto) if onto else revisions_on_base() & revisions.keys()
     try:

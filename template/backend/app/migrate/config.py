@@ -10,6 +10,7 @@ from alembic.script import ScriptDirectory
 from app.core.files import BACKEND_DIR
 from app.migrate import hooks  # noqa: F401 - registers what alembic.ini names
 from app.migrate.history import load_scripts
+from app.migrate.isolation import without_models
 
 
 def alembic_config(command: Callable[..., Any], **options: Any) -> Config:
@@ -37,7 +38,8 @@ def script_directory() -> ScriptDirectory:
         CommandError: one is missing that another one follows.
     """
     scripts = ScriptDirectory.from_config(alembic_config(script_directory))
-    load_scripts(scripts)
+    with without_models():
+        load_scripts(scripts)
     return scripts
 
 

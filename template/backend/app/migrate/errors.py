@@ -75,6 +75,11 @@ def _explain_command_error(message: str) -> str:
         )
     if message.startswith("Multiple head revisions are present"):
         return explain_several_heads(heads(read_revisions()))
+    if "Ambiguous walk" in message:
+        return (
+            "There is a merge revision in between, and so more than one way down. Name the revision "
+            "to go down to; just db-history lists all."
+        )
     if message.startswith("Relative revision -"):
         return "There are not that many revisions to roll back: see just db-history"
     if message.startswith("Relative revision +"):

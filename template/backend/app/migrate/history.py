@@ -16,6 +16,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
 from app.core.files import BACKEND_DIR
+from app.migrate.lost_file import how_to_get_back
 from app.migrate.revision_file import LATEST, VERSIONS, Revision, parse_revision
 
 
@@ -110,7 +111,7 @@ def refuse_gaps(revisions: dict[str, Revision]) -> None:
         if missing:
             raise CommandError(
                 f"{_shown(revision.path)} follows {', '.join(missing)}, which has no file: it is "
-                "on another branch or was deleted. Get it from git."
+                "on another branch or was deleted.\n" + "\n".join(map(how_to_get_back, missing))
             )
 
 

@@ -136,7 +136,7 @@ def _problem(hit: Hit, captured: Captured, in_use: InUse) -> Problem:
     if name in ROLLOUT:
         accepted_by.add(STILL_IN_USE)
         column = hit.name if name in {"ban-drop-column", "renaming-column"} else ""
-        file = in_use.files.get((table.rpartition(".")[2], column))
+        file = in_use.files.get((table, column))
         if file:
             name, accepted_by = STILL_IN_USE, {STILL_IN_USE}
             happens += f" The models of {in_use.branch} still have it ({file})."
@@ -144,8 +144,13 @@ def _problem(hit: Hit, captured: Captured, in_use: InUse) -> Problem:
         elif in_use.unknown:
             happens += f" Whether the base branch still has it is not known: {in_use.unknown}"
     new, definition = hit.definition
+    schema, _, plain = table.rpartition(".")
+    in_schema = f', schema="{schema}"' if schema else ""
     values = {
-        "call": ", ".join(map(_quoted, (new, table, definition))),
+        "call": ", ".join(map(_quoted, (new, plain, definition))) + in_schema,
+        "plain": plain or "its table",
+        "plain_name": hit.name.rpartition(".")[2],
+        "schema": in_schema,
         "table": table or "its table",
         "name": hit.name,
         "sql": shorten(hit.text, MAX_SQL_LENGTH, placeholder=" …"),

@@ -19,12 +19,11 @@ def target_metadata(config: Config) -> MetaData:
     """The models' metadata; for commands that need none, only its naming convention.
 
     Raises:
-        CommandError: a model can't be imported, or is not registered.
+        CommandError: a model can't be imported, or is not as it has to be.
     """
     if not compares_models(config):
         return MetaData(naming_convention=REVISIONS_CONVENTION)
     # Imported here: commands without models should not wait for SQLModel.
     from app.migrate.registry import load_models
 
-    metadata: MetaData = load_models().metadata
-    return metadata
+    return load_models()

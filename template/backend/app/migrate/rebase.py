@@ -36,14 +36,15 @@ def plan_moves(
     Raises:
         CommandError: the history can't be put in one line, or a move would lie to a database.
     """
-    for revision in revisions.values():
-        if len(revision.parents) > 1:
+    for name, revision in revisions.items():
+        if len(revision.parents) > 1 and name not in base:
             raise CommandError(
                 f"{revision.path.name} is a merge revision: the history is not one line. Remove it "
                 "if nobody has it (git rm), then run just db-rebase again."
             )
     roots = [revision.path.name for revision in revisions.values() if not revision.parents]
-    if len(roots) > 1:
+    new_roots = [n for n, revision in revisions.items() if not revision.parents and n not in base]
+    if len(roots) > 1 and new_roots:
         raise CommandError(
             f"The history has {len(roots)} first revisions: {', '.join(roots)}. Give all but the "
             "oldest a down_revision by hand."
@@ -56,7 +57,7 @@ def plan_moves(
         )
     parent = base_heads[0]
     moves = []
-    for revision in _in_order([r for name, r in revisions.items() if name not in base]):
+    for revision in in_order([r for name, r in revisions.items() if name not in base]):
         if revision.parents != (parent,):
             moves.append(Move(revision, parent))
         parent = revision.revision
@@ -118,7 +119,7 @@ def revisions_at(commit: str) -> set[str]:
     return {revision_of(source) for source in revision_files_at(commit).values()}
 
 
-def _in_order(revisions: list[Revision]) -> list[Revision]:
+def in_order(revisions: list[Revision]) -> list[Revision]:
     """Parents before children; of two that are side by side the one with the older file name."""
     names = {revision.revision for revision in revisions}
     placed: set[str] = set()

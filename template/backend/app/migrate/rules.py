@@ -23,8 +23,9 @@ from dataclasses import dataclass
 class Rule:
     """In both texts {table}, {name} (of a column or index) and {sql} are filled in.
 
-    {call} is the arguments of the safe form: the name, the table and the definition. {old} and
-    {new} are a column's types, {select} is the query that counts the rows with values at risk.
+    {call} is the arguments of the safe form: the name, the table and the definition. In code, {plain}
+    and {plain_name} are without the schema, which {schema} adds as the last argument. {old} and {new}
+    are a column's types, {select} is the query that counts the rows with values at risk.
     """
 
     happens: str
@@ -54,7 +55,7 @@ SQUAWK = {
     "adding-not-nullable-field": Rule(
         "{table}.{name} SET NOT NULL: reads and writes of {table} wait until each row is checked, "
         "0.4 s per million rows.",
-        'in a revision of its own\n    set_not_null("{table}", "{name}")',
+        'in a revision of its own\n    set_not_null("{plain}", "{name}"{schema})',
     ),
     "adding-required-field": Rule(
         "{table}.{name} is NOT NULL without a default: this fails as soon as {table} has a row.",
@@ -115,7 +116,7 @@ SQUAWK = {
     ),
     "require-concurrent-index-deletion": Rule(
         "{name} is dropped under a lock that reads and writes of its table queue behind.",
-        'in a revision of its own\n    drop_index_concurrently("{name}")',
+        'in a revision of its own\n    drop_index_concurrently("{plain_name}"{schema})',
     ),
     "require-concurrent-partition-detach": Rule(
         "{sql}: reads and writes of {table} wait for it, and it for every query of {table}.",
@@ -134,7 +135,7 @@ OWN = {
     ),
     "change-in-batches": Rule(
         "{sql}: it locks every row of {table} until the revision ends, 8 s per million rows.",
-        'in a revision of its own, in batches\n    backfill("{table}", …)',
+        'in a revision of its own, in batches\n    backfill("{plain}", …{schema})',
     ),
     LOSES_VALUES: Rule(
         "{table}.{name} becomes {new}, in which not every value of {old} is the same: such values "
@@ -171,5 +172,5 @@ KEEP = {
     'deployed:\n    SQLModel.metadata.tables["{table}"].append_column(Column("{name}", …))\n'
     "Rows that new code adds lack it: it needs a server_default, or to be nullable.",
     "ban-drop-table": "keep it where no code uses it, in place of the model, and drop it when that "
-    'is deployed:\n    Table("{table}", SQLModel.metadata, Column(…), …)',
+    'is deployed:\n    Table("{plain}", SQLModel.metadata, Column(…), …{schema})',
 }

@@ -40,6 +40,8 @@ MAX_PREFIX_LENGTH = 40
 CHECKSUM_LENGTH = 12
 # How many a command may have added since the shadow database was built; more build it anew.
 MAX_NEW_REVISIONS = 20
+# What is remembered of revisions that went down and up again: it holds whatever comes after them.
+REPLAYED = "replayed"
 LOCK_POLL_S = 0.1
 LOCK_TIMEOUT_S = 600
 
@@ -232,9 +234,10 @@ def _reuse_previous(connection: Connection, prefix: str, building: str) -> None:
         newest.append(path)
         previous = f"{prefix}{history_checksum(newest)}"
         if previous in existing:
+            known = remembered(connection, previous)
             _rename(connection, previous, building)
-            # What `just db-check` found does not hold for the new one.
-            connection.execute(SQL("COMMENT ON DATABASE {} IS NULL").format(Identifier(building)))
+            # What else `just db-check` found does not hold for the new one.
+            remember(connection, building, {k: v for k, v in known.items() if k == REPLAYED})
             return
         revision = next(iter(read_revision(path).parents), "")
 

@@ -13,6 +13,7 @@ from app.migrate.capture import Captured, captured_sql
 from app.migrate.databases import connect_to_server
 from app.migrate.git import base_branch, base_tips, git
 from app.migrate.lint import lint
+from app.migrate.rebase import in_order
 from app.migrate.replay import run_quietly
 from app.migrate.report import Outcome, failed, passed
 from app.migrate.revision_file import Revision
@@ -55,12 +56,17 @@ def _circumstances(unshared: Collection[str]) -> str:
 
 
 def _line(revisions: Mapping[str, Revision], head: str, unshared: Collection[str]) -> list[str]:
-    """The revisions from the first that is not shared up to the newest."""
+    """The revisions from the first that is not shared up to the newest.
+
+    All of them, where what is not shared is below a merge of branches.
+    """
     line: list[str] = []
-    name = head
+    parents: tuple[str, ...] = (head,)
     while not set(unshared) <= set(line):
-        line.append(name)
-        name = next(iter(revisions[name].parents), "base")
+        if len(parents) != 1:
+            return [revision.revision for revision in in_order(list(revisions.values()))]
+        line.append(parents[0])
+        parents = revisions[parents[0]].parents
     return line[::-1]
 
 
