@@ -12,6 +12,7 @@ from alembic.util import CommandError
 from app.migrate.capture import Captured
 from app.migrate.history import read_revisions
 from app.migrate.in_use import InUse, used_by_base_branch
+from app.migrate.refusal import OR_UNDO, how_to_accept, quoted, record_refusal
 from app.migrate.report import Finding
 from app.migrate.revision_file import Revision
 from app.migrate.rules import (
@@ -35,8 +36,13 @@ class Problem:
     """A broken rule, and the rules by which it may be accepted."""
 
     rule: str
-    message: str
+    what: str
+    instead: str
     accepted_by: frozenset[str]
+
+    @property
+    def message(self) -> str:
+        return f"{self.rule}: {self.what}\nInstead: {self.instead}"
 
 
 def lint(captured: Sequence[Captured], revisions: Mapping[str, Revision]) -> list[Finding]:
@@ -46,33 +52,63 @@ def lint(captured: Sequence[Captured], revisions: Mapping[str, Revision]) -> lis
         NoSquawkError: it can't be told.
         CommandError: squawk failed.
     """
-    in_use = used_by_base_branch()
-    findings = []
-    for one in captured:
-        revision = revisions[one.revision]
-        reasons = {rule for rule, reason in revision.accepted.items() if reason.strip()}
-        left = [p for p in dict.fromkeys(problems(one, in_use)) if not p.accepted_by & reasons]
-        fix = _how_to_accept(revision, [problem.rule for problem in left])
-        findings += [Finding(problem.message, fix) for problem in left]
-    return findings
+    return _findings(_unaccepted(captured, revisions), revisions)
 
 
-def refuse_unsafe(captured: Sequence[Captured]) -> None:
+def refuse_unsafe(captured: Sequence[Captured], besides: str = "") -> None:
     """Refuses new revisions that are unsafe; where there is no squawk it only says so.
+
+    Args:
+        besides: What else they are refused for.
 
     Raises:
         CommandError: names what is unsafe, what it does and what to write instead.
     """
+    unsafe = _record_unsafe(captured)
+    if unsafe or besides:
+        raise CommandError("\n".join([*([besides] if besides else []), *unsafe, OR_UNDO]))
+
+
+def _record_unsafe(captured: Sequence[Captured]) -> list[str]:
+    """Records in the files what is unsafe; returns what to say of it."""
+    revisions = read_revisions()
     try:
-        findings = lint(captured, read_revisions())
+        left = _unaccepted(captured, revisions)
     except NoSquawkError as error:
         print(f"Not checked for what is unsafe on a database in use: {error}", file=sys.stderr)
-        return
-    if findings:
-        lines = ["This is not safe on a database that is in use."]
-        for fix, group in groupby(findings, lambda finding: finding.fix):
-            lines += [*(indent(finding.message, "    ") for finding in group), fix]
-        raise CommandError("\n".join([*lines, "Then go on with: just db-check"]))
+        return []
+    for name, unsafe in left.items():
+        what = {p.rule: " ".join(q.what for q in unsafe if q.rule == p.rule) for p in unsafe}
+        record_refusal(revisions[name].path, what)
+    lines = ["This is not safe on a database that is in use."]
+    for fix, group in groupby(_findings(left, revisions), lambda finding: finding.fix):
+        lines += [*(indent(finding.message, "    ") for finding in group), fix]
+    return [*lines, "Then go on with: just db-check"] if left else []
+
+
+def _unaccepted(
+    captured: Sequence[Captured], revisions: Mapping[str, Revision]
+) -> dict[str, list[Problem]]:
+    """The problems of each revision that has some which its file does not accept."""
+    in_use = used_by_base_branch()
+    found = {}
+    for one in captured:
+        accepted = revisions[one.revision].accepted
+        reasons = {rule for rule, reason in accepted.items() if reason.strip()}
+        left = [p for p in dict.fromkeys(problems(one, in_use)) if not p.accepted_by & reasons]
+        if left:
+            found[one.revision] = left
+    return found
+
+
+def _findings(
+    left: Mapping[str, Sequence[Problem]], revisions: Mapping[str, Revision]
+) -> list[Finding]:
+    return [
+        Finding(problem.message, how_to_accept(revisions[name], [p.rule for p in unsafe]))
+        for name, unsafe in left.items()
+        for problem in unsafe
+    ]
 
 
 def problems(captured: Captured, in_use: InUse) -> Iterator[Problem]:
@@ -129,27 +165,13 @@ def _problem(hit: Hit, captured: Captured, in_use: InUse) -> Problem:
             happens += f" Whether the base branch still has it is not known: {in_use.unknown}"
     new, definition = hit.definition
     values = {
-        "call": ", ".join(map(_quoted, (new, table, definition))),
+        "call": ", ".join(map(quoted, (new, table, definition))),
         "table": table or "its table",
         "name": hit.name,
         "sql": shorten(hit.text, MAX_SQL_LENGTH, placeholder=" …"),
     }
-    message = f"{name}: {happens.format(**values)}\nInstead: {instead.format(**values)}"
-    return Problem(name, message, frozenset(accepted_by))
+    return Problem(name, happens.format(**values), instead.format(**values), frozenset(accepted_by))
 
 
 def _table(hit: Hit, captured: Captured) -> str:
     return hit.table or captured.index_of.get(hit.name, "")
-
-
-def _how_to_accept(revision: Revision, rules: Sequence[str]) -> str:
-    reasons = {**dict.fromkeys(rules, ""), **revision.accepted}
-    pairs = ", ".join(f'"{rule}": {_quoted(reason)}' for rule, reason in sorted(reasons.items()))
-    return (
-        f"Change it, or write the reason why it is fine into {revision.path.name}, beside "
-        "down_revision:\n    accepted = {" + pairs + "}"
-    )
-
-
-def _quoted(text: str) -> str:
-    return f'"{text}"' if text.isprintable() and not set('"\\') & set(text) else repr(text)
