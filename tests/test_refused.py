@@ -236,3 +236,69 @@ def test_undo_keeps_what_git_does_not_have(project: Project) -> None:
     project.just("db-migrate", "--undo").ok()
     assert (project.revisions(), latest(project)) == (before, newest)
     assert git(project, "show", f"HEAD:{by_hand.relative_to(project.path)}").ok()
+
+
+def test_a_wrong_option_is_never_taken_for_a_name(
+    project: Project, subtests: pytest.Subtests
+) -> None:
+    before = project.revisions()
+    git(project, "init", "--quiet").ok()
+    git(project, "add", "--all").ok()
+    for typed in (
+        "db-migrate --renam users.name:x",
+        "db-migrate --drop-table users",
+        "db-model --foo",
+        "db-model",
+        "db-rebase --foo",
+        "db-repair --foo",
+        "db-repair",
+        "db-squash --foo",
+        "db-upgrade --jso",
+        "db-current --foo",
+        "db-history now",
+        "db-sql --json",
+    ):
+        with subtests.test(typed):
+            recipe = typed.split()[0]
+            wrong = project.just(*typed.split())
+            assert wrong.code == 2
+            assert f"usage: just {recipe} [-h]" in wrong.err
+    assert project.revisions() == before
+    assert git(project, "status", "--porcelain").ok().out.count("??") == 0
+    helped = project.just("db-upgrade", "--help").ok().out
+    assert "usage: just db-upgrade" in helped
+    assert "--accept REASON" in helped
+    command = ["uv", "run", "python", "-m", "app.migrate", "upgrade", "--help"]
+    plain = project.run(*command, cwd=project.backend).ok().out
+    assert "usage: python -m app.migrate upgrade" in plain
+
+
+@pytest.mark.parametrize(
+    "option", [["-m", "add rank"], ["--message=add rank"], ["-m", "add", "rank"]]
+)
+def test_a_message_is_an_option_as_well(project: Project, option: list[str]) -> None:
+    project.replace(ROLE, DESCRIPTION, f"{DESCRIPTION}    rank: int | None\n")
+    before = project.revisions()
+    project.just("db-migrate", *option).ok()
+    (path,) = project.revisions() - before
+    assert "_add_rank_" in path.name
+
+
+def test_an_extension_that_the_server_lacks_is_named(project: Project) -> None:
+    for upgrade, parts in {
+        """op.execute('CREATE EXTENSION "uuid-ossp"')""": (
+            "does not have the extension uuid-ossp",
+            "gen_random_uuid()",
+            "POSTGRES_BIN_DIR",
+        ),
+        'op.execute("CREATE EXTENSION pgcrypto")': ("does not have the extension pgcrypto",),
+        'op.execute("SELECT uuid_generate_v4()")': ("is part of the extension uuid-ossp",),
+        "op.execute(\"SELECT crypt('a', 'b')\")": ("is part of the extension pgcrypto",),
+    }.items():
+        path = write_revision(project, "needs an extension", upgrade)
+        refused = project.just("db-upgrade").refused(path.name, *parts, "Then run: just db-upgrade")
+        assert "Correct the file" not in refused.err
+        path.unlink()
+    path = write_revision(project, "a typo", 'op.execute("SELECT nosuch()")')
+    refused = project.just("db-upgrade").refused("Correct the file")
+    assert "extension" not in refused.err
