@@ -273,17 +273,6 @@ def test_a_wrong_option_is_never_taken_for_a_name(
     assert "usage: python -m app.migrate upgrade" in plain
 
 
-@pytest.mark.parametrize(
-    "option", [["-m", "add rank"], ["--message=add rank"], ["-m", "add", "rank"]]
-)
-def test_a_message_is_an_option_as_well(project: Project, option: list[str]) -> None:
-    project.replace(ROLE, DESCRIPTION, f"{DESCRIPTION}    rank: int | None\n")
-    before = project.revisions()
-    project.just("db-migrate", *option).ok()
-    (path,) = project.revisions() - before
-    assert "_add_rank_" in path.name
-
-
 def test_an_extension_that_the_server_lacks_is_named(project: Project) -> None:
     for upgrade, parts in {
         """op.execute('CREATE EXTENSION "uuid-ossp"')""": (
