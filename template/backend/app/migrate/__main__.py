@@ -5,7 +5,7 @@ import sys
 def run() -> int:
     """Answers what needs no long imports, or else hands over to the commands."""
     words = [word for word in sys.argv[1:] if word != "--json"]
-    if words in (["upgrade"], ["upgrade", "head"]):
+    if words in (["upgrade"], ["upgrade", "head"], ["db-upgrade"], ["db-upgrade", "head"]):
         from app.migrate.up_to_date import newest_applied, say_nothing_to_apply
 
         if newest := newest_applied():

@@ -22,6 +22,7 @@ from app.migrate.errors import StoppedError, describe_error
 from app.migrate.git import git
 from app.migrate.history import ancestors, heads, read_revisions
 from app.migrate.ledger import TABLE_NAME
+from app.migrate.lift import lift_refusals
 from app.migrate.one_line import line_breaks, wrong_record
 from app.migrate.only_in_history import only_in_history
 from app.migrate.replay import replay_history
@@ -187,9 +188,13 @@ def lint(run: Run) -> Outcome:
     if not run.unshared:
         return skipped(run.no_base) if run.no_base else passed("every revision is shared")
     try:
-        return lint_unshared(run.revisions, run.head, run.unshared)
+        outcome = lint_unshared(run.revisions, run.head, run.unshared)
     except NoSquawkError as error:
         return skipped(str(error))
+    if outcome.outcome == "passed":
+        left = lift_refusals([run.revisions[name] for name in run.unshared])
+        return failed("refused by just db-migrate", left) if left else outcome
+    return outcome
 
 
 def drift(run: Run) -> Outcome:

@@ -2,22 +2,20 @@
 
 import os
 import sys
-from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, redirect_stdout
 from io import StringIO
 from pathlib import Path
-from textwrap import indent
 
 import psycopg
 from alembic import command
 from alembic.script import Script
-from alembic.util import CommandError, to_list
+from alembic.util import CommandError
 
 from app.core.config import get_settings
 from app.core.files import PROJECT_DIR, ConfigurationError
 from app.migrate import scaffold
-from app.migrate.compare import Comparison, describe
+from app.migrate.arguments import Command, read_arguments
 from app.migrate.config import alembic_config, script_directory
 from app.migrate.connection import explain_connection_failure
 from app.migrate.databases import connect_to_server, create_missing_database, drop_database
@@ -25,59 +23,44 @@ from app.migrate.errors import StoppedError, describe_error
 from app.migrate.history import (
     ancestors,
     one_writer,
+    read_revision,
     read_revisions,
     refuse_gaps,
-    refuse_several_heads,
 )
-from app.migrate.lint import refuse_unsafe
 from app.migrate.progress import Progress
-from app.migrate.proof import prove
 from app.migrate.rebase import apply_moves, plan_moves, revisions_on_base
+from app.migrate.refusal import describe_refusal
 from app.migrate.relative import past_merge
 from app.migrate.repair import repair_revision
-from app.migrate.shadow_server import one_server
 from app.migrate.squash import squash_history
 from app.migrate.status import applied_revisions, describe_place, pending_revisions
-from app.migrate.template_update import template_message
+from app.migrate.undo import undo_last
+from app.migrate.writing import write_revisions
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
 def migrate(
-    message: list[str], rename: list[str], drop: list[str], rename_constraints: bool
+    message: list[str],
+    named: str,
+    rename: list[str],
+    drop: list[str],
+    rename_constraints: bool,
+    undo: bool,
 ) -> None:
     """Write the revisions that lead from the history to the models."""
-    refuse_several_heads(read_revisions())
-    words = " ".join(message).removeprefix("message=").strip()
-    options = {"rename": rename, "drop": drop, "rename_constraints": rename_constraints}
-    config = alembic_config(command.revision, autogenerate=True, **options)
-    with one_server():
-        words = words or template_message()
-        with redirect_stdout(StringIO()):  # Alembic's notes about files and hooks
-            returned = command.revision(config, message=words or None, autogenerate=True)
-        written = [script for script in to_list(returned, default=[]) if script]
-        if not written:
-            print("Nothing to do: the models equal the history.")
-            return
-        for script in written:
-            print(f"Wrote {_shown(script.path)}")
-        them = "it" if len(written) == 1 else "them"
-        comparison: Comparison = config.attributes["comparison"]
-        if comparison.left:
-            raise CommandError(
-                f"Fill in what is marked in {them}, then run: just db-check\n"
-                + "\n".join([describe(comparison.left), *comparison.reasons])
-            )
-        executed = prove([script.revision for script in written], comparison)
-    for captured in executed:
-        print(f"{captured.revision} executes:\n{indent(captured.as_sql(), '    ')}")
-    refuse_unsafe(executed)
-    print(f"Review {them}, then apply {them} with: just db-upgrade")
+    words = " ".join([named, *message]).strip().removeprefix("message=").strip()
+    if not undo:
+        write_revisions(words, rename, drop, rename_constraints)
+    elif words or rename or drop or rename_constraints:
+        raise CommandError("Nothing was undone: --undo goes alone.")
+    else:
+        print(undo_last())
 
 
-def upgrade(target: str, json: bool) -> None:
+def upgrade(target: str, json: bool, accept: str | None) -> None:
     """Apply revisions up to a target."""
-    _move(command.upgrade, target or "head", "Nothing to apply.", json)
+    _move(command.upgrade, target or "head", "Nothing to apply.", json, accept=accept)
 
 
 def downgrade(target: str, json: bool) -> None:
@@ -112,6 +95,8 @@ def history() -> None:
         print(f"{state:8} {script.revision}  {script.doc}  ({_shown(script.path)})")
         for rule, reason in getattr(script.module, "accepted", {}).items():
             print(f"{'':8} accepted {rule}: {reason}")
+        for line in describe_refusal(read_revision(Path(script.path))):
+            print(f"{'':8} refused {line}")
 
 
 def sql() -> None:
@@ -149,6 +134,8 @@ def check(json: bool) -> int:
 
 def rebase(revision: str, onto: str) -> None:
     """Put the revisions of this branch after those of the base branch, or after a revision."""
+    if onto and revision:
+        raise CommandError(f"Nothing was moved: after {revision} or after {onto}? Name one.")
     revisions = read_revisions()
     refuse_gaps(revisions)
     onto = onto or revision
@@ -190,7 +177,7 @@ def reset() -> None:
             f"The role {settings.postgres_user} may not do this: {error.diag.message_primary}. "
             "Grant it with: ALTER ROLE … CREATEDB"
         ) from None
-    upgrade("head", json=False)
+    upgrade("head", json=False, accept=None)
 
 
 def _typed(database: str) -> str:
@@ -201,9 +188,9 @@ def _typed(database: str) -> str:
         return ""
 
 
-def repair(revision: str, note: str) -> None:
+def repair(revision: str, words: list[str], note: str) -> None:
     """Accept that an applied revision's file is not what was applied."""
-    print(repair_revision(revision, note))
+    print(repair_revision(revision, " ".join([note, *words]).strip()))
 
 
 def squash(target: str) -> None:
@@ -220,43 +207,26 @@ def model(name: str) -> None:
     print("Add its fields, then write a revision with: just db-migrate")
 
 
+COMMANDS: list[Command] = [
+    migrate,
+    upgrade,
+    downgrade,
+    current,
+    history,
+    sql,
+    check,
+    rebase,
+    reset,
+    repair,
+    squash,
+    model,
+]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit code: 1 with a message if it refuses or fails."""
-    parser = ArgumentParser(prog="python -m app.migrate", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    def add(function: Callable[..., int | None]) -> ArgumentParser:
-        subparser = commands.add_parser(function.__name__, help=function.__doc__)
-        subparser.set_defaults(function=function)
-        return subparser
-
-    migrating = add(migrate)
-    migrating.add_argument("message", nargs="*")
-    migrating.add_argument("--rename", action="append", default=[], metavar="OLD:NEW")
-    migrating.add_argument("--drop", action="append", default=[], metavar="OLD")
-    migrating.add_argument("--rename-constraints", action="store_true")
-    # A table's name is the same to both, but here there may be several.
-    migrating.add_argument("--drop-tables", action="extend", dest="drop", nargs="+")
-    for moving, default in ((upgrade, "head"), (downgrade, "-1")):
-        move = add(moving)
-        move.add_argument("target", nargs="?", default=default)
-        move.add_argument("--json", action="store_true", help="one line of JSON for each event")
-    add(current)
-    add(history)
-    add(sql)
-    add(check).add_argument("--json", action="store_true")
-    where = add(rebase).add_mutually_exclusive_group()
-    where.add_argument("revision", nargs="?", default="")
-    where.add_argument("--onto", default="", metavar="REVISION")
-    add(reset)
-    repairing = add(repair)
-    repairing.add_argument("revision")
-    repairing.add_argument("--note", default="", help="why, for the ledger")
-    add(squash).add_argument("target", nargs="?", default="")
-    add(model).add_argument("name")
-
-    values = vars(parser.parse_args(arguments))
-    function = values.pop("function")
+    words = sys.argv[1:] if arguments is None else arguments
+    function, values = read_arguments({one.__name__: one for one in COMMANDS}, words)
     try:
         with one_writer() if function in {migrate, rebase, squash} else nullcontext():
             code: int | None = function(**values)
@@ -280,8 +250,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1
 
 
-def _move(alembic_command: Callable[..., None], target: str, nothing: str, json: bool) -> None:
+def _move(
+    alembic_command: Callable[..., None],
+    target: str,
+    nothing: str,
+    json: bool,
+    accept: str | None = None,
+) -> None:
     config = alembic_config(alembic_command)
+    config.attributes["accept"] = accept
     progress = config.attributes["progress"] = Progress(as_json=json)
     try:
         alembic_command(config, target.removeprefix("target="))

@@ -23,6 +23,7 @@ from app.migrate.drift import Difference, as_operation, escaped
 from app.migrate.dump import OWN_TABLES, Name, Schema, parts, read_schema
 from app.migrate.kept_names import explain_kept_names, kept_names, with_kept_names
 from app.migrate.lost_rows import refuse_lost_rows
+from app.migrate.missing_extension import explain_missing_extension
 from app.migrate.said import what_was_said
 from app.migrate.shadow import temporary_database
 
@@ -112,10 +113,13 @@ def _models_schema(work: Settings, metadata: MetaData, history: Schema) -> Schem
             except DBAPIError:
                 _create_all(engine, metadata, history)
         except DBAPIError as error:
-            raise CommandError(
-                "The models' tables can't be created in an empty database.\n"
-                f"PostgreSQL says: {str(error.orig).strip()}\nSQL: {(error.statement or '').strip()}"
-            ) from None
+            lines = [
+                "The models' tables can't be created in an empty database.",
+                f"PostgreSQL says: {str(error.orig).strip()}",
+                f"SQL: {(error.statement or '').strip()}",
+                explain_missing_extension(error),
+            ]
+            raise CommandError("\n".join(filter(None, lines))) from None
         finally:
             engine.dispose()
         return read_schema(models)

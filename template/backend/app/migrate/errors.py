@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from app.core.files import BACKEND_DIR, ConfigurationError
 from app.migrate.history import explain_several_heads, heads, read_revisions
+from app.migrate.missing_extension import explain_missing_extension
 from app.migrate.progress import Progress
 
 
@@ -99,6 +100,8 @@ def _failed_revision(error: Exception, progress: Progress) -> FailedRevisionErro
         lines.append(f"PostgreSQL says: {str(error.orig).strip()}")
         if error.statement:
             lines.append(f"SQL: {error.statement.strip()}")
+        if missing := explain_missing_extension(error):
+            advice = f"{missing}\nThen run: just db-{direction}"
         if error.connection_invalidated:
             advice = f"The connection was lost. Nothing to correct: run just db-{direction} again"
     else:

@@ -144,7 +144,7 @@ def recorder(progress: Progress) -> OnVersionApplyFn:
                 to_tuple(script.down_revision, default=()),
                 checksum(Path(script.path).read_bytes()),
                 duration_ms=None if ctx.as_sql or step.is_stamp else progress.elapsed_ms(),
-                note="from printed SQL" if ctx.as_sql else None,
+                note="from printed SQL" if ctx.as_sql else progress.notes.get(script.revision),
             )
             if ctx.as_sql:
                 ctx.execute(insert(ledger).values(row).inline())

@@ -13,6 +13,7 @@ from app.migrate.capture import Captured, plain_name
 from app.migrate.columns import Retyped
 from app.migrate.history import read_revisions
 from app.migrate.in_use import InUse, used_by_base_branch
+from app.migrate.refusal import OR_UNDO, how_to_accept, quoted, record_refusal
 from app.migrate.lossy import is_plain_cast, keeps_values, query
 from app.migrate.report import Finding
 from app.migrate.revision_file import Revision
@@ -38,8 +39,13 @@ class Problem:
     """A broken rule, and the rules by which it may be accepted."""
 
     rule: str
-    message: str
+    what: str
+    instead: str
     accepted_by: frozenset[str]
+
+    @property
+    def message(self) -> str:
+        return f"{self.rule}: {self.what}\nInstead: {self.instead}"
 
 
 def lint(captured: Sequence[Captured], revisions: Mapping[str, Revision]) -> list[Finding]:
@@ -49,42 +55,76 @@ def lint(captured: Sequence[Captured], revisions: Mapping[str, Revision]) -> lis
         NoSquawkError: nothing is that can be told without it.
         CommandError: squawk failed.
     """
-    in_use = used_by_base_branch()
-    findings = []
-    unknown = None
-    for one in captured:
-        revision = revisions[one.revision]
-        reasons = {rule for rule, reason in revision.accepted.items() if reason.strip()}
-        found: dict[Problem, None] = {}
-        try:
-            for problem in problems(one, in_use):
-                found[problem] = None
-        except NoSquawkError as error:
-            unknown = error
-        left = [problem for problem in found if not problem.accepted_by & reasons]
-        fix = _how_to_accept(revision, [problem.rule for problem in left])
-        findings += [Finding(problem.message, fix) for problem in left]
-    if unknown and not findings:
-        raise unknown
-    return findings
+    return _findings(_unaccepted(captured, revisions), revisions)
 
 
-def refuse_unsafe(captured: Sequence[Captured]) -> None:
+def refuse_unsafe(captured: Sequence[Captured], besides: str = "") -> None:
     """Refuses new revisions that are unsafe; where there is no squawk it only says so.
+
+    Args:
+        besides: What else they are refused for.
 
     Raises:
         CommandError: names what is unsafe, what it does and what to write instead.
     """
+    unsafe = _record_unsafe(captured)
+    if unsafe or besides:
+        raise CommandError("\n".join([*([besides] if besides else []), *unsafe, OR_UNDO]))
+
+
+def _record_unsafe(captured: Sequence[Captured]) -> list[str]:
+    """Records in the files what is unsafe; returns what to say of it."""
+    revisions = read_revisions()
     try:
-        findings = lint(captured, read_revisions())
+        left = _unaccepted(captured, revisions)
     except NoSquawkError as error:
         print(f"Not checked for what is unsafe on a database in use: {error}", file=sys.stderr)
-        return
-    if findings:
-        lines = ["This is not safe on a database that is in use."]
-        for fix, group in groupby(findings, lambda finding: finding.fix):
-            lines += [*(indent(finding.message, "    ") for finding in group), fix]
-        raise CommandError("\n".join([*lines, "Then go on with: just db-check"]))
+        return []
+    for name, unsafe in left.items():
+        what = {p.rule: " ".join(q.what for q in unsafe if q.rule == p.rule) for p in unsafe}
+        record_refusal(revisions[name].path, what)
+    lines = ["This is not safe on a database that is in use."]
+    for fix, group in groupby(_findings(left, revisions), lambda finding: finding.fix):
+        lines += [*(indent(finding.message, "    ") for finding in group), fix]
+    return [*lines, "Then go on with: just db-check"] if left else []
+
+
+def _unaccepted(
+    captured: Sequence[Captured], revisions: Mapping[str, Revision]
+) -> dict[str, list[Problem]]:
+    """The problems of each revision that has some which its file does not accept.
+
+    Raises:
+        NoSquawkError: nothing is that can be told without it.
+    """
+    in_use = used_by_base_branch()
+    found = {}
+    unknown = None
+    for one in captured:
+        accepted = revisions[one.revision].accepted
+        reasons = {rule for rule, reason in accepted.items() if reason.strip()}
+        seen: dict[Problem, None] = {}
+        try:
+            for problem in problems(one, in_use):
+                seen[problem] = None
+        except NoSquawkError as error:
+            unknown = error
+        left = [problem for problem in seen if not problem.accepted_by & reasons]
+        if left:
+            found[one.revision] = left
+    if unknown and not found:
+        raise unknown
+    return found
+
+
+def _findings(
+    left: Mapping[str, Sequence[Problem]], revisions: Mapping[str, Revision]
+) -> list[Finding]:
+    return [
+        Finding(problem.message, how_to_accept(revisions[name], [p.rule for p in unsafe]))
+        for name, unsafe in left.items()
+        for problem in unsafe
+    ]
 
 
 def problems(captured: Captured, in_use: InUse) -> Iterator[Problem]:
@@ -147,7 +187,7 @@ def _problem(hit: Hit, captured: Captured, in_use: InUse) -> Problem:
     schema, _, plain = table.rpartition(".")
     in_schema = f', schema="{schema}"' if schema else ""
     values = {
-        "call": ", ".join(map(_quoted, (new, plain, definition))) + in_schema,
+        "call": ", ".join(map(quoted, (new, plain, definition))) + in_schema,
         "plain": plain or "its table",
         "plain_name": hit.name.rpartition(".")[2],
         "schema": in_schema,
@@ -155,8 +195,7 @@ def _problem(hit: Hit, captured: Captured, in_use: InUse) -> Problem:
         "name": hit.name,
         "sql": shorten(hit.text, MAX_SQL_LENGTH, placeholder=" …"),
     }
-    message = f"{name}: {happens.format(**values)}\nInstead: {instead.format(**values)}"
-    return Problem(name, message, frozenset(accepted_by))
+    return Problem(name, happens.format(**values), instead.format(**values), frozenset(accepted_by))
 
 
 def _lossy_problem(retyped: Retyped, server_version: str) -> Problem:
@@ -169,22 +208,9 @@ def _lossy_problem(retyped: Retyped, server_version: str) -> Problem:
         "select": query(retyped, server_version),
     }
     rule = OWN[LOSES_VALUES]
-    message = f"{rule.happens.format(**values)}\nInstead: {rule.instead.format(**values)}"
-    return Problem(LOSES_VALUES, f"{LOSES_VALUES}: {message}", frozenset({LOSES_VALUES}))
+    happens, instead = rule.happens.format(**values), rule.instead.format(**values)
+    return Problem(LOSES_VALUES, happens, instead, frozenset({LOSES_VALUES}))
 
 
 def _table(hit: Hit, captured: Captured) -> str:
     return hit.table or captured.index_of.get(hit.name, "")
-
-
-def _how_to_accept(revision: Revision, rules: Sequence[str]) -> str:
-    reasons = {**dict.fromkeys(rules, ""), **revision.accepted}
-    pairs = ", ".join(f'"{rule}": {_quoted(reason)}' for rule, reason in sorted(reasons.items()))
-    return (
-        f"Change it, or write the reason why it is fine into {revision.path.name}, beside "
-        "down_revision:\n    accepted = {" + pairs + "}"
-    )
-
-
-def _quoted(text: str) -> str:
-    return f'"{text}"' if text.isprintable() and not set('"\\') & set(text) else repr(text)

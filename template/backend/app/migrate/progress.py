@@ -30,6 +30,7 @@ class Progress(logging.Handler):
         self.step: RevisionStep | None = None
         self.finished: list[str] = []
         self.place = ""  # where the database is in the end
+        self.notes: dict[str, str] = {}  # for the ledger, by revision
         # Then the running revision can't simply be run again.
         self.is_partly_committed = False
         self._created_at = self._started_at = time.monotonic()

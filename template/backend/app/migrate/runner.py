@@ -15,6 +15,7 @@ from app.migrate.locks import one_migrator
 from app.migrate.progress import Progress
 from app.migrate.retry import retrying
 from app.migrate.status import describe_place
+from app.migrate.withheld import withhold_refused
 
 
 def run_revisions(
@@ -46,6 +47,7 @@ def run_revisions(
         if is_needed:
             verify_applied(connection)
             load_scripts(context.script)
+            progress.notes = withhold_refused(context, connection)
             event.listen(connection, "commit", progress.commits)
             retrying(run, connection, settings, progress, may_repeat)
     heads = MigrationContext.configure(connection).get_current_heads()

@@ -32,7 +32,7 @@ from app.migrate.databases import (
 )
 from app.migrate.history import read_revision
 from app.migrate.metadata import compares_models
-from app.migrate.revision_file import LATEST, VERSIONS
+from app.migrate.revision_file import LATEST, VERSIONS, content
 from app.migrate.shadow_server import overrides, shadow_server
 
 # With the mark and the checksum an identifier of at most 63 bytes.
@@ -94,17 +94,20 @@ def borrowed_shadow() -> Iterator[Settings]:
 
 
 @contextmanager
-def shadow_database(settings: Settings) -> Iterator[Settings]:
+def shadow_database(settings: Settings, without: Collection[Path] = ()) -> Iterator[Settings]:
     """The settings of a database that is at the newest revision. Only read from it.
 
     It is on the configured server, or on a throwaway one when that does not answer. One process at
     a time has it.
 
+    Args:
+        without: Files that were written since it was last used: it is without them.
+
     Raises:
         CommandError: the history can't be applied, or the role may not create databases.
     """
     with shadow_server(settings) as (server, connection):
-        name = f"{_prefix(server)}{history_checksum()}"
+        name = f"{_prefix(server)}{history_checksum(without)}"
         with _one_builder(connection, _prefix(server)):
             if not _exists(connection, name):
                 _build(connection, server, name)
@@ -160,7 +163,7 @@ def history_checksum(without: Collection[Path] = ()) -> str:
     checksum = hashlib.sha256(json.dumps(convention).encode())
     for path in sorted(set(VERSIONS.glob("*.py")).difference(without)):
         checksum.update(path.name.encode() + b"\0")
-        checksum.update(path.read_bytes().replace(b"\r\n", b"\n") + b"\0")
+        checksum.update(content(path.read_bytes()) + b"\0")
     return checksum.hexdigest()[:CHECKSUM_LENGTH]
 
 
@@ -205,9 +208,9 @@ def _build(connection: Connection, server: Settings, name: str) -> None:
             with suppress(psycopg.errors.ObjectInUse):
                 connection.execute(SQL("DROP DATABASE {}").format(Identifier(stale)))
         create_missing_database(connection, building)
-    # A process of its own: Alembic runs one environment at a time.
+    # A process of its own: Alembic runs one environment at a time. Rows are those of revisions.
     done = subprocess.run(
-        [sys.executable, "-m", "app.migrate", "upgrade"],
+        [sys.executable, "-m", "app.migrate", "upgrade", "--accept", "shadow database"],
         cwd=BACKEND_DIR,
         env={**os.environ, **overrides(server), "POSTGRES_DB": building},
         capture_output=True,

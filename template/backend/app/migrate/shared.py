@@ -107,6 +107,13 @@ def unshared_revisions(shared: Collection[SharedFiles], work: Mapping[str, Revis
     return [name for source, name in here.items() if source not in there and name not in known]
 
 
+def not_known_to_be_shared(work: Mapping[str, Revision]) -> set[str]:
+    """The revisions that the base branch does not have; all where nothing can be compared."""
+    with suppress(CommandError):
+        return set(unshared_revisions(shared_files(), work))
+    return set(work)
+
+
 def uncommitted_revisions(work: Mapping[str, Revision]) -> list[str]:
     """The revisions that are in no commit, and so not shared whatever the base branch is."""
     with suppress(CommandError):

@@ -7,12 +7,24 @@ from alembic.script import Script, ScriptDirectory
 from alembic.util import CommandError
 
 from app.migrate.connection import connect
+from app.migrate.history import ancestors
+from app.migrate.revision_file import Revision
 
 
 def applied_revisions() -> tuple[str, ...]:
     """What the database says it is at; several only between diverged branches."""
     with connect() as connection:
         return MigrationContext.configure(connection).get_current_heads()
+
+
+def applied_here(revisions: Mapping[str, Revision]) -> set[str]:
+    """All revisions that the development database has applied, as far as there are files.
+
+    Raises:
+        CommandError: it can't be asked.
+    """
+    known = revisions.keys() & set(applied_revisions())
+    return {name for head in known for name in ancestors(revisions, head)}
 
 
 def pending_revisions(applied: tuple[str, ...], scripts: ScriptDirectory) -> list[Script]:

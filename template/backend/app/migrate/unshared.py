@@ -4,9 +4,11 @@ That nothing was found is remembered with it.
 """
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 
 from alembic import command
+from alembic.util import CommandError
 
 from app.core.config import Settings, get_settings
 from app.migrate.capture import Captured, captured_sql
@@ -51,8 +53,10 @@ def _circumstances(unshared: Collection[str]) -> str:
         squawk = version("squawk-cli")
     except PackageNotFoundError:
         squawk = "none"
-    tips = base_tips(base_branch())
-    return " ".join([squawk, *git("rev-parse", *tips).split(), *sorted(unshared)])
+    commits = []
+    with suppress(CommandError):  # no git
+        commits = git("rev-parse", *base_tips(base_branch())).split()
+    return " ".join([squawk, *commits, *sorted(unshared)])
 
 
 def _line(revisions: Mapping[str, Revision], head: str, unshared: Collection[str]) -> list[str]:
