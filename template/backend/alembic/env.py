@@ -11,7 +11,7 @@ from app.migrate.autogenerate import finish_revision, render_item
 from app.migrate.compare import begin_comparison, is_compared
 from app.migrate.config import changes_database
 from app.migrate.connection import connect
-from app.migrate.errors import explained_errors
+from app.migrate.failures import explained_errors
 from app.migrate.history import load_scripts
 from app.migrate.ledger import CREATE_LEDGER, recorder
 from app.migrate.metadata import compares_models, target_metadata

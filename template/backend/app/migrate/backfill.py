@@ -27,8 +27,8 @@ from app.migrate.keyset import (
     next_page,
     read_table,
 )
-from app.migrate.locks import backoff
 from app.migrate.meter import Meter
+from app.migrate.pauses import backoff
 from app.migrate.retry import is_retried
 
 FIRST_BATCH_ROWS = 1_000

@@ -16,7 +16,7 @@ from alembic.util import CommandError, to_list
 
 from app.core.config import get_settings
 from app.core.files import PROJECT_DIR, ConfigurationError
-from app.migrate import scaffold
+from app.migrate import interrupts, scaffold
 from app.migrate.compare import Comparison, describe
 from app.migrate.config import alembic_config, script_directory
 from app.migrate.connection import explain_connection_failure
@@ -24,7 +24,7 @@ from app.migrate.databases import connect_to_server, create_missing_database, dr
 from app.migrate.errors import StoppedError, describe_error
 from app.migrate.history import ancestors, one_writer, read_revisions, refuse_several_heads
 from app.migrate.lint import refuse_unsafe
-from app.migrate.progress import Progress
+from app.migrate.progress import Progress, stdout_for_events
 from app.migrate.proof import prove
 from app.migrate.rebase import apply_moves, plan_moves, revisions_on_base
 from app.migrate.repair import repair_revision
@@ -249,10 +249,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code: int | None = function(**values)
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
-        return 130
+        return interrupts.exit_code()
     except StoppedError as error:
         print(error, file=sys.stderr)
-        return 130
+        return error.code
     except BrokenPipeError:
         # The reader, `head` for one, has seen enough. Python would complain when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -268,14 +268,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _move(alembic_command: Callable[..., None], target: str, nothing: str, json: bool) -> None:
-    config = alembic_config(alembic_command)
-    progress = config.attributes["progress"] = Progress(as_json=json)
-    try:
-        alembic_command(config, target.removeprefix("target="))
-    except CommandError as error:
-        progress.fail(str(error))
-        raise
-    progress.summarize(nothing)
+    target = target.removeprefix("target=")
+    config = alembic_config(alembic_command, revision=target)
+    with stdout_for_events() if json else nullcontext() as events:
+        progress = config.attributes["progress"] = Progress(events)
+        try:
+            alembic_command(config, target)
+        except CommandError as error:
+            progress.fail(str(error))
+            raise
+        progress.summarize(nothing)
 
 
 def _count(revisions: Sequence[Script]) -> str:

@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import psycopg
 from psycopg import Connection
@@ -10,6 +11,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
 from app.core.config import Settings
+from app.migrate.starting_up import once_it_accepts
 
 CONNECT_TIMEOUT_S = 10
 
@@ -20,7 +22,8 @@ def connect_to_server(settings: Settings, database: str = "postgres") -> Connect
     Raises:
         psycopg.OperationalError: no connection.
     """
-    return psycopg.connect(
+    connect = partial(
+        psycopg.connect,
         host=settings.postgres_host,
         port=settings.postgres_port,
         user=settings.postgres_user,
@@ -29,6 +32,7 @@ def connect_to_server(settings: Settings, database: str = "postgres") -> Connect
         autocommit=True,
         connect_timeout=CONNECT_TIMEOUT_S,
     )
+    return once_it_accepts(settings, connect, psycopg.OperationalError)
 
 
 @contextmanager
