@@ -253,3 +253,37 @@ def test_neither_line_endings_nor_the_formatter_edit_a_revision(
     for file in project.revisions():
         file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
     project.just("db-downgrade").ok()
+
+
+def test_an_older_release_has_nothing_to_do(line: tuple[Project, str, str], tmp_path: Path) -> None:
+    project, second, third = line
+    latest = project.backend / "alembic" / "latest_revision.txt"
+    newer = file_of(project, third).rename(tmp_path / file_of(project, third).name)
+    # The file is only missing as long as latest_revision.txt names it.
+    project.just("db-upgrade").refused(third, "has no file")
+    latest.write_text(f"{second}\n")
+    before = rows(project)
+    quick, long = project.just("db-upgrade").ok(), project.just("db-upgrade", second).ok()
+    for said in (quick.out, long.out, project.just("db-current").ok().out):
+        assert f"ahead by 1 revision: {third}" in said
+        assert f"{second} the newest" in said
+    assert "Nothing to apply" in quick.out
+    assert "Nothing to apply" in long.out
+    project.alembic("upgrade", "head").ok()
+    project.just("db-downgrade").refused("Nothing was run", f"ahead by 1 revision: {third}")
+    assert "ahead by 1 revision" in project.alembic("stamp", INITIAL).text
+    assert rows(project) == before
+    # What this release should have is still to be there, as it was.
+    source = file_of(project, second).read_bytes()
+    file_of(project, second).write_bytes(source + b"# edited\n")
+    project.just("db-upgrade").refused(second, "was edited")
+    kept = file_of(project, second).rename(tmp_path / file_of(project, second).name)
+    project.just("db-upgrade").refused(second, "has no file")
+    kept.rename(project.versions / kept.name).write_bytes(source)
+    # Another revision where the newer release went on: neither is ahead of the other.
+    other = append(project, "other")
+    project.just("db-upgrade").refused(third, "has no file")
+    file_of(project, other).unlink()
+    latest.write_text(f"{third}\n")
+    newer.rename(project.versions / newer.name)
+    assert "the newest" in project.just("db-upgrade").ok().out

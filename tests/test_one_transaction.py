@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tests.conftest import Project, Result
 from tests.test_history import revision
+from tests.test_ledger import append
 from tests.test_runner import add_revision, count, sql
 
 MAKE = sql("CREATE TABLE made (id int)")
@@ -165,10 +166,10 @@ def test_every_revision_begins_in_the_same_session_state(project: Project) -> No
             connection.execute("CREATE SCHEMA other; CREATE TABLE real_table (id int)")
             connection.execute("CREATE SEQUENCE numbers; CREATE TABLE seen (state jsonb)")
             look = sql(STATE.replace("'", "\\'"))
-            add_revision(project, look)
-            for leak in LEAKS:
-                add_revision(project, leak.replace("other_role", role))
-                add_revision(project, look)
+            append(project, "look", look)
+            for number, leak in enumerate(LEAKS, 10):
+                append(project, f"leak{number}", leak.replace("other_role", role))
+                append(project, f"look{number}", look)
             upgrade(project).ok()
             states = connection.execute("SELECT DISTINCT state FROM seen").fetchall()
             assert len(states) == 1, states

@@ -13,7 +13,7 @@ from app.migrate.config import changes_database
 from app.migrate.connection import connect
 from app.migrate.failures import explained_errors
 from app.migrate.history import load_scripts
-from app.migrate.ledger import CREATE_LEDGER, recorder
+from app.migrate.ledger import CREATE_LEDGER, recorder, refuse_other_version_table
 from app.migrate.metadata import compares_models, target_metadata
 from app.migrate.progress import Progress
 from app.migrate.runner import run_revisions
@@ -52,6 +52,7 @@ with explained_errors(context, progress):
 
             def run() -> None:
                 context.configure(connection=connection, **options)
+                refuse_other_version_table(context.get_context())
                 with context.begin_transaction():
                     context.run_migrations()
 

@@ -5,8 +5,8 @@ from sqlalchemy import Connection, text
 
 from app.core.config import Settings
 from app.migrate.ledger import TABLE_NAME as LEDGER
+from app.migrate.ledger import VERSION_TABLE
 
-VERSION_TABLE = "alembic_version"
 ASK = """
     SELECT pg_is_in_recovery() AS is_standby, current_setting('transaction_read_only') AS read_only,
         quote_ident(current_user) AS role, quote_ident(current_schema()) AS schema,

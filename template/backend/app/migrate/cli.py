@@ -23,6 +23,7 @@ from app.migrate.connection import explain_connection_failure
 from app.migrate.databases import connect_to_server, create_missing_database, drop_database
 from app.migrate.errors import StoppedError, describe_error
 from app.migrate.history import ancestors, one_writer, read_revisions, refuse_several_heads
+from app.migrate.integrity import place_ahead
 from app.migrate.lint import refuse_unsafe
 from app.migrate.progress import Progress, stdout_for_events
 from app.migrate.proof import prove
@@ -77,6 +78,9 @@ def downgrade(target: str, json: bool) -> None:
 
 def current() -> None:
     """Show the revision that the database is at."""
+    if place := place_ahead():
+        print(place)
+        return
     applied, scripts = applied_revisions(), script_directory()
     print(describe_place(applied, scripts))
     pending = pending_revisions(applied, scripts)

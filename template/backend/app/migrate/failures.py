@@ -77,6 +77,7 @@ def explain_failure(error: BaseException, progress: Progress) -> CommandError:
     if is_interruption(error):
         message = f"Interrupted in revision {revision}. {kept} Go on with: {progress.again}"
         return StoppedError(message, interrupts.exit_code())
+    is_terminated = any(_state(earlier) == TERMINATED for earlier in _chain(error))
     error = cause(error)
     lines = [f"The {progress.direction} of revision {revision} failed ({path})."]
     if isinstance(error, EndedTransactionError):
@@ -97,10 +98,10 @@ def explain_failure(error: BaseException, progress: Progress) -> CommandError:
     if statement:
         lines.append(f"SQL: {statement.strip()}")
     state = origin.sqlstate
-    if state == TERMINATED or (state == CANCELED and "timeout" not in str(origin)):
+    if is_terminated or (state == CANCELED and "timeout" not in str(origin)):
         what, code = (
             ("The connection was lost: its session was ended, or the server stopped.", 143)
-            if state == TERMINATED
+            if is_terminated
             else ("Somebody cancelled its statement.", 130)
         )
         end = f"{kept} Nothing to correct. Go on with: {progress.again}"
@@ -170,6 +171,11 @@ def _explain_command_error(message: str) -> str:
     if message.startswith("Relative revision +"):
         return "There are not that many pending revisions: see just db-history"
     return message
+
+
+def _state(error: BaseException) -> str | None:
+    origin = error.orig if isinstance(error, DBAPIError) else error
+    return origin.sqlstate if isinstance(origin, psycopg.Error) else None
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

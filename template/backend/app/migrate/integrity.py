@@ -14,7 +14,8 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, inspect
 
 from app.core.files import BACKEND_DIR
-from app.migrate.ancestry import newest, reachable, revisions_ahead
+from app.migrate.ancestry import describe_ahead, newest, reachable, revisions_ahead
+from app.migrate.connection import connect
 from app.migrate.git import git
 from app.migrate.history import read_revision
 from app.migrate.ledger import TABLE_NAME, Entry, add_rows, ledger, ledger_row, read_entries
@@ -123,6 +124,14 @@ def ahead_of_files(connection: Connection, heads: Collection[str]) -> tuple[list
     if found.unknown or found.differences or found.rows or not entries.keys() >= set(ahead):
         return [], ""
     return ahead, ", ".join(mine)
+
+
+def place_ahead() -> str:
+    """Where the configured database is, if a newer release has upgraded it; else nothing."""
+    with connect() as connection:
+        heads = MigrationContext.configure(connection).get_current_heads()
+        ahead, own = ahead_of_files(connection, heads)
+    return describe_ahead(ahead, own) if ahead else ""
 
 
 def changed_files(

@@ -6,6 +6,7 @@ from typing import Any
 from alembic.runtime.migration import MigrationContext
 from alembic.util import CommandError, to_tuple
 from sqlalchemy import Connection
+from sqlalchemy.exc import ProgrammingError
 
 from app.core.config import Settings
 from app.migrate.able import refuse_unable
@@ -23,7 +24,13 @@ from app.migrate.one_transaction import OneTransaction
 from app.migrate.progress import Progress
 from app.migrate.retry import retrying
 from app.migrate.status import describe_place
-from app.migrate.targets import FORMS, on_the_way_down, refuse_irreversible, refuse_vague_target
+from app.migrate.targets import (
+    FORMS,
+    on_the_way_down,
+    on_the_way_up,
+    refuse_irreversible,
+    refuse_vague_target,
+)
 
 
 def run_revisions(
@@ -87,7 +94,7 @@ def plan(context: Any, heads: Sequence[str], command: str) -> str:
         parents = to_tuple(way[-1].down_revision, default=()) if way else ()
         return f"{recipe} {' '.join(parents) or 'base'}"
     if target.startswith("+"):
-        way = list(context.script.iterate_revisions(target, heads, implicit_base=True))
+        way = on_the_way_up(context.script, heads, target)
         return f"{recipe} {way[0].revision}" if way else recipe
     return recipe if target in context.script.get_heads() else f"{recipe} {target}"
 
@@ -125,16 +132,23 @@ def confirm_place(connection: Connection, progress: Progress) -> None:
 
 def has_nothing_to_do(context: Any, connection: Connection) -> bool:
     """Whether an upgrade has nothing to do: all of the files are applied, unchanged."""
-    heads = read_heads(connection)
     try:
-        is_at_head = bool(heads) and to_tuple(context.get_revision_argument()) == heads
+        heads = read_heads(connection)
+        if is_at_target(context, heads):
+            return is_content(connection, heads)
+        return bool(ahead_of_files(connection, heads)[0])
+    except ProgrammingError as _:
+        return False  # the role may not read these tables: explained where it is to write them
+    finally:
+        connection.rollback()
+
+
+def is_at_target(context: Any, heads: tuple[str, ...]) -> bool:
+    """Whether the database is at the target of the command."""
+    try:
+        return bool(heads) and to_tuple(context.get_revision_argument()) == heads
     except (KeyError, CommandError) as _:
-        is_at_head = False  # the history is not whole: explained where it is loaded
-    is_done = (
-        is_content(connection, heads) if is_at_head else bool(ahead_of_files(connection, heads)[0])
-    )
-    connection.rollback()
-    return is_done
+        return False  # the history is not whole: explained where it is loaded
 
 
 def read_heads(connection: Connection) -> tuple[str, ...]:

@@ -1,10 +1,12 @@
 """What a move of the database may name as its target, and the revisions on the way there."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from alembic.script import Script, ScriptDirectory
+from alembic.script.revision import RevisionError
 from alembic.util import CommandError
 
 # Of an identifier, of which Alembic takes any beginning: "0" may be five revisions away.
@@ -38,16 +40,39 @@ def refuse_vague_target(target: str, direction: str, scripts: ScriptDirectory) -
         return
     several = f" It begins {', '.join(found)}." if len(found) > 1 else ""
     raise CommandError(
-        f"{target!r} is no target of a {direction}: nothing was run.{several} It is one of: "
+        f"Nothing was run: {target!r} is no target for db-{direction}.{several} It is one of: "
         f"{examples}, a revision, or at least {MIN_PREFIX} characters of it. "
         "`just db-history` lists them."
     )
 
 
 def on_the_way_down(scripts: ScriptDirectory, heads: Sequence[str], target: Any) -> list[Script]:
-    """The revisions that a downgrade rolls back, in its order."""
-    way = scripts.iterate_revisions(tuple(heads), target, select_for_downgrade=True)
-    return [script for script in way if script is not None]
+    """The revisions that a downgrade rolls back, in its order.
+
+    Raises:
+        CommandError: the target is not on a way down.
+    """
+    with _explained():
+        return list(scripts.iterate_revisions(tuple(heads), target, select_for_downgrade=True))
+
+
+def on_the_way_up(scripts: ScriptDirectory, heads: Sequence[str], target: Any) -> list[Script]:
+    """The revisions that an upgrade applies, the last one first.
+
+    Raises:
+        CommandError: the target is not on a way up.
+    """
+    with _explained():
+        return list(scripts.iterate_revisions(target, tuple(heads), implicit_base=True))
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """As Alembic's own commands raise what is wrong with a target."""
+    try:
+        yield
+    except RevisionError as error:
+        raise CommandError(str(error)) from None
 
 
 def refuse_irreversible(way: Sequence[Script]) -> None:
