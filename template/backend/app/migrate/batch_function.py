@@ -7,7 +7,7 @@ from typing import Any
 from alembic.util import CommandError
 from sqlalchemy import Connection, Row, text
 
-from app.migrate.keyset import Change, Changed, KeyedTable, Range, execute_update
+from app.migrate.keyset import Change, Changed, KeyedTable, Range, another_key, execute_update
 
 # Gets the rows of a batch, and returns new values of columns by primary key.
 BatchFunction = Callable[[Sequence[Row[Any]]], Mapping[Any, Mapping[str, Any]]]
@@ -47,6 +47,8 @@ def change_by_function(
                     f"{', '.join(other)} for another: each needs the same columns."
                 )
         _refuse_unknown(table, names)
+        if {table.quoted[name] for name in names} & set(table.key):
+            raise another_key(table)
         return _write(connection, table, names, found, where, rows)
 
     return change

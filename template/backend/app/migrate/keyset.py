@@ -178,6 +178,7 @@ def execute_update(
     update: str,
     where: str,
     rows: Range,
+    /,
     **parameters: str,
 ) -> Changed:
     """Runs an UPDATE of the rows in a range and tells what it did.
@@ -201,14 +202,18 @@ def execute_update(
     values = {**rows.parameters(), **parameters}
     changed, still_matching, moved = connection.execute(text(sql), values).one()
     if moved:
-        raise CommandError(
-            f"The backfill gives {moved} rows of {table.name} another primary key "
-            f"({', '.join(table.key)}), along which it goes from batch to batch: it might change a "
-            "row again and never end. These rows were left as they are. Give the new values to "
-            "another column, or change the key with one statement: "
-            f'op.execute("UPDATE {table.name} SET …")'
-        )
+        raise another_key(table)
     return Changed(changed, still_matching)
+
+
+def another_key(table: KeyedTable) -> CommandError:
+    """The refusal of a backfill that changes the primary key."""
+    return CommandError(
+        f"The backfill changes the primary key of {table.name} ({', '.join(table.key)}), along "
+        "which it goes from batch to batch: it might change a row again and never end. The rows of "
+        "this batch were left as they are. Give the new values to another column, or change the "
+        f'key with one statement: op.execute("UPDATE {table.name} SET …")'
+    )
 
 
 def _casts(table: KeyedTable, end: str) -> list[str]:
