@@ -51,8 +51,9 @@ def run_revisions(
             where it should be in the end.
     """
     command = running_command(context.config)
-    if command in FORMS:
-        refuse_vague_target(context.config.cmd_opts.revision, command, context.script)
+    target = getattr(context.config.cmd_opts, "revision", None)
+    if command in FORMS and target:
+        refuse_vague_target(target, command, context.script)
 
     def is_done() -> bool:
         return command == "upgrade" and has_nothing_to_do(context, connection)
