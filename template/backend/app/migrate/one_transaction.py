@@ -60,6 +60,7 @@ class OneTransaction(logging.Handler):
         self._connection = connection
         self._progress = progress
         self._is_watching = self._is_in_block = self._is_rolled_back = False
+        self._is_fresh = False  # nothing was set since the reset
         self._began_at: object = None
         self._listeners: dict[str, Callable[..., None]] = {
             "begin": self._begins,
@@ -92,7 +93,8 @@ class OneTransaction(logging.Handler):
 
     def _run(self, function: Callable[..., None], **values: Any) -> None:
         # A try before this one may have left something, in autocommit mode.
-        self._began_at = self._ask(reset(driver_connection(self._connection)))
+        again = "" if self._is_fresh else reset(driver_connection(self._connection))
+        self._began_at, self._is_fresh = self._ask(again), False
         self._is_watching, self._is_rolled_back = True, False
         try:
             with self._legal_blocks(op.get_context()):
@@ -110,6 +112,7 @@ class OneTransaction(logging.Handler):
                 "It ends its own transaction.",
                 "What it did before that may be in the database, unless it was rolled back",
             )
+        self._is_fresh = True
 
     def _ask(self, then: str) -> object:
         """When the transaction began. Then executes something, at the cost of one round trip."""
