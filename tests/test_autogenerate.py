@@ -211,3 +211,32 @@ def test_a_stopped_container_s_migration_ends_at_once_and_is_rolled_back(project
         assert "Interrupted" in output
         assert connection.execute(running).fetchone() == (0,)
     assert "1 revision pending" in project.just("db-current").ok().out
+
+
+COUNTED = """\
+from sqlmodel import Field, SQLModel
+
+
+class Crate(SQLModel, table=True):
+    id: int | None = Field(default=None, primary_key=True)
+    {size}
+"""
+
+
+def test_a_dropped_column_comes_back_for_rows_without_it(project: Project) -> None:
+    register(project, COUNTED.format(size="size: int"), "Crate")
+    project.migrate()
+    project.just("db-upgrade").ok()
+    project.write("backend/app/models/shop.py", COUNTED.format(size=""))
+    project.migrate()
+    project.just("db-upgrade").ok()
+    may_be_null = "SELECT NOT attnotnull FROM pg_attribute WHERE attname = 'size'"
+    with project.connect() as connection:
+        connection.execute("INSERT INTO crate VALUES (1)")
+        said = project.just("db-downgrade").ok().text
+        assert "crate.size stays without NOT NULL" in said
+        assert connection.execute(may_be_null).fetchall() == [(True,)]
+        project.just("db-upgrade").ok()
+        connection.execute("DELETE FROM crate")
+        project.just("db-downgrade").ok()
+        assert connection.execute(may_be_null).fetchall() == [(False,)]

@@ -20,6 +20,7 @@ import psycopg
 import pytest
 
 from tests.conftest import Project, free_port
+from tests.test_one_transaction import upgrade
 
 PEOPLE = """
     CREATE TABLE people ({key}, first_name text NOT NULL, last_name text NOT NULL, full_name text,
@@ -498,3 +499,24 @@ def test_it_waits_for_a_replica_that_is_behind(standalone: Callable[..., Project
             process.communicate(timeout=60)
         assert process.returncode == 0
         assert execute(project, ONCE) == [(6000, 6000, 1, 1)]
+
+
+def test_a_backfill_that_makes_no_sense_is_refused(project: Project) -> None:
+    make_people(project, 2500, key="id bigserial PRIMARY KEY")
+    path = add_backfill(project, "pass")
+    source = path.read_text()
+    calls = {
+        'backfill("people", "n = 1", max_batch_rows=0)': "max_batch_rows=0",
+        'backfill("people", "n = 1", max_batch_rows=-5, pause_s=-1)': "pause_s=-1",
+        'backfill("people", "n = 1", max_lag_mb=-1)': "max_lag_mb=-1",
+        'backfill("people", "n = 1", deadline_s=0)': "deadline_s=0",
+        'backfill("people", "id = id + 100000")': "primary key",
+        'backfill("people", "n = 1, id = -id", where="n = 0")': "primary key",
+        'backfill("people", lambda rows: {r.id: {"id": r.id + 1} for r in rows})': "primary key",
+    }
+    for call, says in calls.items():
+        path.write_text(source.replace("    pass\n", f"    {call}\n", 1))
+        upgrade(project).refused(says)
+        assert execute(project, "SELECT min(id), max(id), max(n) FROM people") == [(1, 2500, 0)]
+    path.write_text(source.replace("    pass\n", '    backfill("people", "id = id, n = 1")\n', 1))
+    upgrade(project).ok()

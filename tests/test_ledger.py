@@ -254,3 +254,100 @@ def test_neither_line_endings_nor_the_formatter_edit_a_revision(
     for file in project.revisions():
         file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
     project.just("db-downgrade").ok()
+
+
+def test_an_older_release_has_nothing_to_do(line: tuple[Project, str, str], tmp_path: Path) -> None:
+    project, second, third = line
+    latest = project.backend / "alembic" / "latest_revision.txt"
+    newer = file_of(project, third).rename(tmp_path / file_of(project, third).name)
+    # The file is only missing as long as latest_revision.txt names it.
+    project.just("db-upgrade").refused(third, "has no file")
+    latest.write_text(f"{second}\n")
+    before = rows(project)
+    quick, long = project.just("db-upgrade").ok(), project.just("db-upgrade", second).ok()
+    for said in (quick.out, long.out, project.just("db-current").ok().out):
+        assert f"ahead by 1 revision: {third}" in said
+        assert f"{second} the newest" in said
+    assert "Nothing to apply" in quick.out
+    assert "Nothing to apply" in long.out
+    project.alembic("upgrade", "head").ok()
+    project.just("db-downgrade").refused("Nothing was run", f"ahead by 1 revision: {third}")
+    assert "ahead by 1 revision" in project.alembic("stamp", INITIAL).text
+    assert rows(project) == before
+    # What this release should have is still to be there, as it was.
+    source = file_of(project, second).read_bytes()
+    file_of(project, second).write_bytes(source + b"# edited\n")
+    project.just("db-upgrade").refused(second, "was edited")
+    kept = file_of(project, second).rename(tmp_path / file_of(project, second).name)
+    project.just("db-upgrade").refused(second, "has no file")
+    kept.rename(project.versions / kept.name).write_bytes(source)
+    # Another revision where the newer release went on: neither is ahead of the other.
+    other = append(project, "other")
+    project.just("db-upgrade").refused(third, "has no file")
+    file_of(project, other).unlink()
+    latest.write_text(f"{third}\n")
+    newer.rename(project.versions / newer.name)
+    assert "the newest" in project.just("db-upgrade").ok().out
+
+
+def test_a_target_is_what_it_says(line: tuple[Project, str, str]) -> None:
+    project, second, third = line
+    before = rows(project)
+    targets = [("downgrade", t) for t in ("0", "1", "-0", "+1", "head", third[:3], f"{third}-1")]
+    targets += [("upgrade", t) for t in ("0", "-1", "base", "+0", "head-1", third[:3])]
+    code = "".join(f"print(main([{way!r}, '--', {target!r}]));" for way, target in targets)
+    answer = project.python(f"from app.migrate.cli import main;{code}").ok()
+    assert answer.out.split() == ["1"] * len(targets), answer.text
+    assert answer.err.count("Nothing was run") == len(targets)
+    assert "is no target" in project.alembic("downgrade", "0").text
+    assert rows(project) == before
+    project.just("db-downgrade", second[-12:][:12]).ok()
+    project.just("db-upgrade", "+1").ok()
+    project.just("db-downgrade", "-2").ok()
+
+
+def test_a_revision_without_a_way_back_is_not_rolled_back(
+    generate: Callable[..., Project],
+) -> None:
+    project = generate()
+    second = append(project, "second")
+    edit(file_of(project, second), "\n\n\ndef upgrade", '\nirreversible = "gone"\n\n\ndef upgrade')
+    third = append(project, "third")
+    project.just("db-upgrade").ok()
+    before = rows(project)
+    for target in ("base", "-2"):
+        project.just("db-downgrade", target).refused("Nothing was rolled back", second, "gone")
+    assert "no way back" in project.alembic("downgrade", "base").text
+    assert rows(project) == before
+    project.just("db-downgrade").ok()
+    assert rows(project)[-1] == (third, "downgrade")
+
+
+def test_a_purge_is_in_the_ledger(line: tuple[Project, str, str]) -> None:
+    project, second, third = line
+    project.alembic("stamp", "--purge", "base").ok()
+    unstamped = {(name, "unstamp") for name in (INITIAL, second, third)}
+    assert set(rows(project)[-3:]) == unstamped
+    project.alembic("stamp", "head").ok()
+    project.alembic("stamp", "--purge", second).ok()
+    assert rows(project)[-1] == (third, "unstamp")
+
+
+def test_revisions_elsewhere_and_another_version_table_are_refused(
+    line: tuple[Project, str, str],
+) -> None:
+    project, second, _ = line
+    append(project, "pending")
+    folder = project.versions / "2027"
+    folder.mkdir()
+    (folder / "more.py").write_bytes(file_of(project, second).read_bytes())
+    for command in ("db-upgrade", "db-current", "db-migrate"):
+        project.just(command).refused("alembic/versions/2027/more.py", "Move it")
+    (folder / "more.py").unlink()
+    location = "[alembic]\nscript_location"
+    for setting in ("recursive_version_locations = true", "version_locations = %(here)s/more"):
+        project.replace("backend/alembic.ini", location, f"[alembic]\n{setting}\nscript_location")
+        project.just("db-upgrade").refused("version_locations", "Move them")
+        project.replace("backend/alembic.ini", f"{setting}\n", "")
+    project.replace("backend/alembic/env.py", "Any] = {\n", 'Any] = {\n"version_table": "mine",\n')
+    project.just("db-upgrade").refused("Nothing was run", "version_table", "RENAME TO")

@@ -273,8 +273,7 @@ def test_no_value_is_lost_on_the_way_up_or_down(project: Project) -> None:
         down("day becomes date again")
         connection.execute("UPDATE shop SET day = '2026-01-01'")
         before = rows(project)
-        down("size can't be NULL, and its values were dropped with it")
-        connection.execute("DELETE FROM shop")
-    project.just("db-downgrade", latest).ok()
+    said = project.just("db-downgrade", latest).ok()
+    assert "shop.size stays without NOT NULL" in said.text
     project.just("db-upgrade").ok()
     project.just("db-check").ok()

@@ -11,10 +11,10 @@ from app.migrate.autogenerate import finish_revision, render_item
 from app.migrate.compare import begin_comparison, is_compared
 from app.migrate.config import changes_database
 from app.migrate.connection import connect
-from app.migrate.errors import explained_errors
+from app.migrate.failures import explained_errors
 from app.migrate.history import load_scripts
 from app.migrate.isolation import without_models
-from app.migrate.ledger import CREATE_LEDGER, recorder
+from app.migrate.ledger import CREATE_LEDGER, recorder, refuse_other_version_table
 from app.migrate.metadata import compares_models, target_metadata
 from app.migrate.progress import Progress
 from app.migrate.runner import run_revisions
@@ -60,6 +60,7 @@ with explained_errors(context, progress):
 
             def run() -> None:
                 context.configure(connection=connection, **options)
+                refuse_other_version_table(context.get_context())
                 with context.begin_transaction():
                     context.run_migrations()
 

@@ -17,6 +17,7 @@ from app.migrate.completion import (
     postpone_foreign_keys,
 )
 from app.migrate.config import running_command
+from app.migrate.dropped_columns import add_back_for_rows
 from app.migrate.judge import complete
 from app.migrate.rewrite import split_revision
 from app.migrate.table_rewrites import rewriting_operations
@@ -70,3 +71,4 @@ def finish_revision(
     if changes:
         rewriting = rewriting_operations(script, context, comparison)
         directives += split_revision(script, comparison, rewriting)
+        add_back_for_rows(directives)

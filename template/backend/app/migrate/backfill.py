@@ -1,5 +1,6 @@
 """Data migrations on tables in use: short transactions, batch after batch."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,8 +28,8 @@ from app.migrate.keyset import (
     next_page,
     read_table,
 )
-from app.migrate.locks import backoff
 from app.migrate.meter import Meter
+from app.migrate.pauses import backoff
 from app.migrate.retry import is_retried
 
 FIRST_BATCH_ROWS = 1_000
@@ -94,9 +95,10 @@ def backfill(
         deadline_s: Stops with an error after this time. The next run goes on.
 
     Raises:
-        CommandError: the revision changed something before, the table has no primary key, a row
-            stays locked, or the deadline passed.
+        CommandError: the revision changed something before, the table has no primary key or would
+            get another one, a row stays locked, an argument makes no sense, or the deadline passed.
     """
+    _refuse_wrong_pace(max_batch_rows, pause_s, max_lag_mb, deadline_s)
     context, condition = op.get_context(), escaped(where or "true")
     if context.as_sql:
         quote = context.dialect.identifier_preparer.quote
@@ -125,6 +127,21 @@ def backfill(
         checkpoint.remove(connection)
     # What comes after it in the revision counts as changed, also where there was nothing to do.
     connection.execute(text("SELECT pg_current_xact_id()"))
+
+
+def _refuse_wrong_pace(
+    max_batch_rows: int, pause_s: float, max_lag_mb: int | None, deadline_s: float | None
+) -> None:
+    wrong = {
+        f"max_batch_rows={max_batch_rows!r}: a batch has one row or more": not max_batch_rows >= 1,
+        f"pause_s={pause_s!r}: a pause is 0 or longer": not 0 <= pause_s < math.inf,
+        f"max_lag_mb={max_lag_mb!r}: a replica is 0 MB or more behind": not (max_lag_mb or 0) >= 0,
+        f"deadline_s={deadline_s!r}: a deadline is later than now": not (
+            deadline_s is None or deadline_s > 0
+        ),
+    }
+    if found := [message for message, is_wrong in wrong.items() if is_wrong]:
+        raise CommandError(f"backfill() was called with {'; '.join(found)}. Nothing was changed.")
 
 
 def _offline(table: str, values: str | BatchFunction, where: str | None) -> Any:

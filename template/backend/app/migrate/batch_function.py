@@ -7,7 +7,7 @@ from typing import Any
 from alembic.util import CommandError
 from sqlalchemy import Connection, Row, text
 
-from app.migrate.keyset import Change, Changed, KeyedTable, Range, execute_update
+from app.migrate.keyset import Change, Changed, KeyedTable, Range, another_key, execute_update
 
 # Gets the rows of a batch, and returns new values of columns by primary key.
 BatchFunction = Callable[[Sequence[Row[Any]]], Mapping[Any, Mapping[str, Any]]]
@@ -47,7 +47,9 @@ def change_by_function(
                     f"{', '.join(other)} for another: each needs the same columns."
                 )
         _refuse_unknown(table, names)
-        return _write(connection, table, names, found, where)
+        if {table.quoted[name] for name in names} & set(table.key):
+            raise another_key(table)
+        return _write(connection, table, names, found, where, rows)
 
     return change
 
@@ -58,6 +60,7 @@ def _write(
     names: Sequence[str],
     found: Mapping[Any, Mapping[str, Any]],
     where: str,
+    rows: Range,
 ) -> Changed:
     # JSON has a form for the values of all types, arrays and JSON among them.
     targets = [table.quoted[name] for name in names]
@@ -76,7 +79,7 @@ def _write(
         FROM json_to_recordset(CAST(:rows AS json)) AS _new({definitions}) WHERE {same}
     """
     encoded = json.dumps(values, default=_as_text, allow_nan=False)
-    return execute_update(connection, update, where, {"rows": encoded})
+    return execute_update(connection, table, update, where, rows, rows=encoded)
 
 
 def _refuse_unknown(table: KeyedTable, columns: Sequence[str]) -> None:

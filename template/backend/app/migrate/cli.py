@@ -14,7 +14,7 @@ from alembic.util import CommandError
 
 from app.core.config import get_settings
 from app.core.files import PROJECT_DIR, ConfigurationError
-from app.migrate import scaffold
+from app.migrate import interrupts, scaffold
 from app.migrate.arguments import Command, read_arguments
 from app.migrate.config import alembic_config, script_directory
 from app.migrate.connection import explain_connection_failure
@@ -27,7 +27,8 @@ from app.migrate.history import (
     read_revisions,
     refuse_gaps,
 )
-from app.migrate.progress import Progress
+from app.migrate.integrity import place_ahead
+from app.migrate.progress import Progress, stdout_for_events
 from app.migrate.rebase import apply_moves, plan_moves, revisions_on_base
 from app.migrate.refusal import describe_refusal
 from app.migrate.relative import past_merge
@@ -71,6 +72,9 @@ def downgrade(target: str, json: bool) -> None:
 
 def current() -> None:
     """Show the revision that the database is at."""
+    if place := place_ahead():
+        print(place)
+        return
     applied, scripts = applied_revisions(), script_directory()
     print(describe_place(applied, scripts))
     pending = pending_revisions(applied, scripts)
@@ -232,10 +236,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code: int | None = function(**values)
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
-        return 130
+        return interrupts.exit_code()
     except StoppedError as error:
         print(error, file=sys.stderr)
-        return 130
+        return error.code
     except BrokenPipeError:
         # The reader, `head` for one, has seen enough. Python would complain when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -257,15 +261,17 @@ def _move(
     json: bool,
     accept: str | None = None,
 ) -> None:
-    config = alembic_config(alembic_command)
+    target = target.removeprefix("target=")
+    config = alembic_config(alembic_command, revision=target)
     config.attributes["accept"] = accept
-    progress = config.attributes["progress"] = Progress(as_json=json)
-    try:
-        alembic_command(config, target.removeprefix("target="))
-    except CommandError as error:
-        progress.fail(str(error))
-        raise
-    progress.summarize(nothing)
+    with stdout_for_events() if json else nullcontext() as events:
+        progress = config.attributes["progress"] = Progress(events)
+        try:
+            alembic_command(config, target)
+        except CommandError as error:
+            progress.fail(str(error))
+            raise
+        progress.summarize(nothing)
 
 
 def _count(revisions: Sequence[Script]) -> str:

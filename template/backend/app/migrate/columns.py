@@ -21,8 +21,7 @@ COLUMNS = """
         ARRAY(
             SELECT enumlabel FROM pg_enum WHERE enumtypid IN (pg_type.oid, typelem)
             ORDER BY enumsortorder
-        ),
-        attnotnull AND NOT atthasdef AND attidentity = ''
+        )
     FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
     JOIN pg_namespace ON pg_namespace.oid = relnamespace
     LEFT JOIN bases ON bases.oid = atttypid
@@ -53,7 +52,6 @@ class Column:
     label: str  # the column, as SQL has it
     stored_as: tuple[int, int]  # another one after each change of its type
     type: ColumnType
-    needs_value: bool  # a row can't be without one, and nothing gives it one
 
 
 @dataclass(frozen=True)
@@ -75,5 +73,5 @@ def read_columns(connection: Connection[Any]) -> dict[Key, Column]:
     for row in connection.cursor().execute(COLUMNS):
         key, (schema, table, name, place, label) = row[:2], row[2:7]
         kind = ColumnType(row[9], row[10], tuple(row[11]))
-        found[key] = Column(schema, table, name, place, label, row[7:9], kind, row[12])
+        found[key] = Column(schema, table, name, place, label, row[7:9], kind)
     return found

@@ -12,6 +12,9 @@ from app.migrate import hooks  # noqa: F401 - registers what alembic.ini names
 from app.migrate.history import load_scripts
 from app.migrate.isolation import without_models
 
+# What a revision may ask for that runs under plain `alembic`, too: context.get_x_argument().
+PLAIN: dict[str, Any] = {"x": None, "raiseerr": False, "name": "alembic", "config": None}
+
 
 def alembic_config(command: Callable[..., Any], **options: Any) -> Config:
     """The configuration with which to call one of `alembic.command`'s functions, from any folder.
@@ -22,7 +25,7 @@ def alembic_config(command: Callable[..., Any], **options: Any) -> Config:
     """
     config = Config(
         BACKEND_DIR / "alembic.ini",
-        cmd_opts=Namespace(cmd=(command, [], []), quiet=True, **options),
+        cmd_opts=Namespace(cmd=(command, [], []), quiet=True, **{**PLAIN, **options}),
     )
     # Paths go through ini interpolation, where % is special.
     here = str(BACKEND_DIR).replace("%", "%%")

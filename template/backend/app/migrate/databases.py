@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import psycopg
 from psycopg import Connection
@@ -12,6 +13,7 @@ from psycopg.sql import SQL, Identifier
 from app.core.config import Settings
 from app.core.files import unnamed_file
 from app.db.password import with_password
+from app.migrate.starting_up import once_it_accepts
 
 CONNECT_TIMEOUT_S = 10
 
@@ -22,7 +24,8 @@ def connect_to_server(settings: Settings, database: str = "postgres") -> Connect
     Raises:
         psycopg.OperationalError: no connection.
     """
-    return with_password(
+    connect = partial(
+        with_password,
         psycopg.connect,
         settings.postgres_password,
         host=settings.postgres_host,
@@ -32,6 +35,7 @@ def connect_to_server(settings: Settings, database: str = "postgres") -> Connect
         autocommit=True,
         connect_timeout=CONNECT_TIMEOUT_S,
     )
+    return once_it_accepts(settings, connect, psycopg.OperationalError)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from alembic.util import CommandError
 
 from app.core.files import BACKEND_DIR
 from app.migrate.lost_file import how_to_get_back
-from app.migrate.revision_file import LATEST, VERSIONS, Revision, parse_revision
+from app.migrate.revision_file import LATEST, VERSIONS, Revision, parse_revision, revision_files
 
 
 def read_revisions() -> dict[str, Revision]:
@@ -27,7 +27,7 @@ def read_revisions() -> dict[str, Revision]:
         CommandError: a file is no revision, or two files have the same one.
     """
     found: dict[str, Revision] = {}
-    for path in sorted(VERSIONS.glob("*.py")):
+    for path in revision_files():
         revision = read_revision(path)
         if revision.revision in found:
             raise CommandError(
@@ -119,8 +119,15 @@ def load_scripts(scripts: ScriptDirectory) -> None:
     """Lets Alembic load the revision files.
 
     Raises:
-        CommandError: one is missing that another one follows.
+        CommandError: one is missing that another one follows, or Alembic looks elsewhere.
     """
+    elsewhere = {Path(folder).resolve() for folder in scripts.version_locations} - {VERSIONS}
+    if elsewhere or scripts.recursive_version_locations:
+        raise CommandError(
+            "Revisions are in backend/alembic/versions and nowhere else. Move them there, and take "
+            "version_locations and recursive_version_locations out of backend/alembic.ini."
+        )
+    revision_files()
     with catch_warnings():
         simplefilter("ignore")  # Alembic's, of what is an error right after
         try:

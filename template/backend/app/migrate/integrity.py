@@ -14,10 +14,12 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, inspect
 
 from app.core.files import BACKEND_DIR
+from app.migrate.ancestry import describe_ahead, newest, reachable, revisions_ahead
+from app.migrate.connection import connect
 from app.migrate.git import git
 from app.migrate.history import read_revision
 from app.migrate.ledger import TABLE_NAME, Entry, add_rows, ledger, ledger_row, read_entries
-from app.migrate.revision_file import VERSIONS, Revision, checksum
+from app.migrate.revision_file import LATEST, Revision, checksum, revision_files
 from app.migrate.status import explain_unknown
 
 # What became of a revision by the action of its newest row.
@@ -62,6 +64,22 @@ def verify_applied(connection: Connection) -> None:
         add_rows(connection, comparison.rows)
 
 
+def record_purge(connection: Connection) -> None:
+    """Records what `alembic stamp --purge` took away without a step that could be recorded."""
+    entries = read_entries(connection)
+    heads = MigrationContext.configure(connection).get_current_heads()
+    kept = reachable(heads, parents_of(entries.values()))
+    add_rows(
+        connection,
+        [
+            ledger_row(name, "unstamp", entry.parents, entry.checksum, note="purged")
+            for name, entry in entries.items()
+            if name not in kept
+        ],
+    )
+    connection.commit()
+
+
 def is_content(connection: Connection, heads: Collection[str]) -> bool:
     """Whether the ledger agrees with the files and has nothing to be added. Only reads."""
     if not inspect(connection).has_table(TABLE_NAME):
@@ -77,13 +95,43 @@ def compare_with_files(connection: Connection, heads: Collection[str]) -> Compar
         heads: What the database is at.
     """
     entries = read_entries(connection)
-    files = {checksum(path.read_bytes()): path for path in VERSIONS.glob("*.py")}
+    files = {checksum(path.read_bytes()): path for path in revision_files()}
     if all(
         name in entries and entries[name].checksum in files
         for name in reachable(heads, parents_of(entries.values()))
     ):
         return Comparison()
     return compare(heads, entries, files.keys(), changed_files(entries, files))
+
+
+def ahead_of_files(connection: Connection, heads: Collection[str]) -> tuple[list[str], str]:
+    """What a newer release applied beyond all that this one has, and the newest of these.
+
+    Nothing where the ledger is not there, does not know the way, or has something against a file.
+    """
+    if not heads or not inspect(connection).has_table(TABLE_NAME):
+        return [], ""
+    entries = read_entries(connection)
+    files = {checksum(path.read_bytes()): path for path in revision_files()}
+    changed = changed_files(entries, files)
+    parents = parents_of(r for _, r in changed.values()) | parents_of(entries.values())
+    own = {name for name, entry in entries.items() if entry.checksum in files} | changed.keys()
+    latest = LATEST.read_text("utf-8").strip() if LATEST.exists() else ""
+    ahead = revisions_ahead(heads, parents, own, latest)
+    mine = newest(own, parents)
+    # As if the database were at what this release has.
+    found = compare(mine, entries, files.keys(), changed)
+    if found.unknown or found.differences or found.rows or not entries.keys() >= set(ahead):
+        return [], ""
+    return ahead, ", ".join(mine)
+
+
+def place_ahead() -> str:
+    """Where the configured database is, if a newer release has upgraded it; else nothing."""
+    with connect() as connection:
+        heads = MigrationContext.configure(connection).get_current_heads()
+        ahead, own = ahead_of_files(connection, heads)
+    return describe_ahead(ahead, own) if ahead else ""
 
 
 def changed_files(
@@ -138,18 +186,6 @@ def compare(
         elif entry.checksum or name in changed:
             found.differences.append(Difference(entry, revisions.get(name), squash))
     return found
-
-
-def reachable(heads: Iterable[str], parents: Mapping[str, tuple[str, ...]]) -> list[str]:
-    """The revisions from the heads down to the base, also those of which nothing else is known."""
-    found: dict[str, None] = {}
-    waiting = list(heads)
-    while waiting:
-        name = waiting.pop()
-        if name not in found:
-            found[name] = None
-            waiting.extend(parents.get(name, ()))
-    return list(found)
 
 
 def parents_of(revisions: Iterable[Entry | Revision]) -> dict[str, tuple[str, ...]]:

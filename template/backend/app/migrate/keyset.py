@@ -23,6 +23,9 @@ COLUMNS = """
     ORDER BY attnum
 """
 
+# From PostgreSQL 18 on, RETURNING has both; before, rows that leave the range are found.
+HAS_OLD_AND_NEW = 180000
+
 
 @dataclass(frozen=True)
 class KeyedTable:
@@ -164,20 +167,53 @@ def change_by_sql(table: KeyedTable, assignments: str, where: str) -> Change:
             UPDATE {table.name} SET {assignments}
             WHERE {rows.condition(table)} AND ({where}) IS TRUE
         """
-        return execute_update(connection, update, where, rows.parameters())
+        return execute_update(connection, table, update, where, rows)
 
     return change
 
 
 def execute_update(
-    connection: Connection, update: str, where: str, parameters: Mapping[str, str]
+    connection: Connection,
+    table: KeyedTable,
+    update: str,
+    where: str,
+    rows: Range,
+    /,
+    **parameters: str,
 ) -> Changed:
-    """Runs an UPDATE and tells what it did."""
-    sql = f"""
-        WITH done AS ({update} RETURNING ({where}) IS TRUE AS matches)
-        SELECT count(*), count(*) FILTER (WHERE matches) FROM done
+    """Runs an UPDATE of the rows in a range and tells what it did.
+
+    Raises:
+        CommandError: it changes the primary key, along which a backfill goes: it might never end.
     """
-    return Changed(*connection.execute(text(sql), parameters).one())
+    driver = connection.connection.driver_connection
+    if driver is not None and driver.info.server_version >= HAS_OLD_AND_NEW:
+        old, new = (
+            ", ".join(f"{row}.{name}" for name in table.key) for row in ("_old", "_new_row")
+        )
+        returning = "RETURNING WITH (OLD AS _old, NEW AS _new_row)"
+        moves = f"ROW({old}) IS DISTINCT FROM ROW({new})"
+    else:
+        returning, moves = "RETURNING", f"({rows.condition(table)}) IS NOT TRUE"
+    sql = f"""
+        WITH done AS ({update} {returning} ({where}) IS TRUE AS matches, {moves} AS moves)
+        SELECT count(*), count(*) FILTER (WHERE matches), count(*) FILTER (WHERE moves) FROM done
+    """
+    values = {**rows.parameters(), **parameters}
+    changed, still_matching, moved = connection.execute(text(sql), values).one()
+    if moved:
+        raise another_key(table)
+    return Changed(changed, still_matching)
+
+
+def another_key(table: KeyedTable) -> CommandError:
+    """The refusal of a backfill that changes the primary key."""
+    return CommandError(
+        f"The backfill changes the primary key of {table.name} ({', '.join(table.key)}), along "
+        "which it goes from batch to batch: it might change a row again and never end. The rows of "
+        "this batch were left as they are. Give the new values to another column, or change the "
+        f'key with one statement: op.execute("UPDATE {table.name} SET …")'
+    )
 
 
 def _casts(table: KeyedTable, end: str) -> list[str]:

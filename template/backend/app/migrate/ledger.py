@@ -18,7 +18,7 @@ from typing import Any
 from alembic.runtime.environment import OnVersionApplyFn
 from alembic.runtime.migration import MigrationContext, MigrationInfo
 from alembic.script import Script
-from alembic.util import to_tuple
+from alembic.util import CommandError, to_tuple
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -40,6 +40,7 @@ from app.migrate.progress import Progress
 from app.migrate.revision_file import checksum
 
 TABLE_NAME = "migration_ledger"
+VERSION_TABLE = "alembic_version"
 # After these a revision is not applied.
 UNDOING = {"downgrade", "unstamp"}
 
@@ -153,6 +154,21 @@ def recorder(progress: Progress) -> OnVersionApplyFn:
                 add_rows(ctx.connection, [row])
 
     return record
+
+
+def refuse_other_version_table(context: MigrationContext) -> None:
+    """Refuses another table for where the database is: the ledger and our commands read this one.
+
+    Raises:
+        CommandError: names both.
+    """
+    if (context.version_table, context.version_table_schema) != (VERSION_TABLE, None):
+        raise CommandError(
+            f"Nothing was run: where the database is has to be in the table {VERSION_TABLE} and in "
+            "no other. Take version_table and version_table_schema out of backend/alembic/env.py. "
+            f"If there is such a table: ALTER TABLE {context.version_table} RENAME TO "
+            f"{VERSION_TABLE}"
+        )
 
 
 def _stamped(

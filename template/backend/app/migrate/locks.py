@@ -1,15 +1,16 @@
 """One migrator at a time on a database."""
 
-import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from alembic.util import CommandError
 from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.config import Settings
 from app.migrate.connection import POOLED, driver_connection
+from app.migrate.pauses import backoff
 from app.migrate.progress import Progress
 from app.migrate.sessions import describe_sessions, read_sessions
 
@@ -21,7 +22,6 @@ HOLDER = """
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND (classid::bigint << 32) + objid::bigint = %s
 """
-POLL_S = (0.05, 2.0)  # the first and the longest pause between two tries
 
 
 @contextmanager
@@ -69,21 +69,10 @@ def one_migrator(
     try:
         yield True
     finally:
-        if not connection.invalidated:
+        # A lost connection has taken the lock with it.
+        with suppress(SQLAlchemyError):
             connection.rollback()
             _scalar(connection, "SELECT pg_advisory_unlock(%s)", key)
-
-
-def backoff(total_s: float) -> Iterator[float]:
-    """Pauses in seconds that grow and differ between processes, until their time is over.
-
-    Exponential with full jitter: see "Exponential Backoff And Jitter", AWS Architecture Blog.
-    """
-    deadline = time.monotonic() + total_s
-    longest = POLL_S[0]
-    while (left := deadline - time.monotonic()) > 0:
-        yield min(left, random.uniform(POLL_S[0] / 2, longest))  # noqa: S311 - no secret
-        longest = min(longest * 2, POLL_S[1])
 
 
 def refuse_pooler(connection: Connection) -> None:

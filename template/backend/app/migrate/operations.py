@@ -5,6 +5,7 @@ Run again after an interruption, they go on where they were. The rules are those
 manual at CREATE INDEX ("Building Indexes Concurrently") and ALTER TABLE ("Notes").
 """
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -171,6 +172,22 @@ def refuse_rows(table: str, condition: str, reason: str, *, schema: str | None =
             f"counted by:\n    {select}\n"
             "Change or delete them, or go forward with a new revision instead: just db-migrate"
         )
+
+
+def set_not_null_if_filled(table: str, column: str, *, schema: str | None = None) -> None:
+    """Sets NOT NULL, unless rows have no value there: for the way back from a dropped column.
+
+    What was dropped is gone. The column can then be NULL, and the revision's upgrade drops it again.
+    """
+    target, quoted = _quoted(table, schema), _quoted(column)
+    found = _read(f"SELECT EXISTS (SELECT FROM {target} WHERE {quoted} IS NULL) AS lacks")
+    if found and found.lacks:
+        print(
+            f"  {table}.{column} stays without NOT NULL: there are rows, and their values are gone.",
+            file=sys.stderr,
+        )
+    else:
+        _execute(f"ALTER TABLE {target} ALTER COLUMN {quoted} SET NOT NULL")
 
 
 def _add_constraint(name: str, table: str, definition: str, schema: str | None) -> None:

@@ -2,12 +2,13 @@
 
 import json
 import logging
+import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 from alembic.runtime.migration import MigrationContext, RevisionStep
 from sqlalchemy import text
@@ -21,18 +22,23 @@ REPEAT_S = 10
 class Progress(logging.Handler):
     """While active, reports each revision as Alembic logs its start.
 
-    In lines for people to standard error, or in lines of JSON to standard output.
+    In lines for people to standard error, or in lines of JSON to `events`.
     """
 
-    def __init__(self, as_json: bool = False) -> None:
+    def __init__(self, events: TextIO | None = None) -> None:
         super().__init__(logging.INFO)
-        self.as_json = as_json
+        self.events = events
         self.step: RevisionStep | None = None
         self.finished: list[str] = []
+        self.heads: set[str] | None = None  # where the last revision led
         self.place = ""  # where the database is in the end
         self.notes: dict[str, str] = {}  # for the ledger, by revision
         # Then the running revision can't simply be run again.
         self.is_partly_committed = False
+        # Whether something of the running revision is in the database for good.
+        self.has_changed = False
+        # What to type for what is left of the work.
+        self.again = ""
         self._created_at = self._started_at = time.monotonic()
         self._tries = 0
         self._waits_said: tuple[object, float] = (None, 0.0)
@@ -68,16 +74,17 @@ class Progress(logging.Handler):
         step = record.args[0] if isinstance(record.args, tuple) and record.args else None
         if not isinstance(step, RevisionStep):
             return
-        self.is_partly_committed = False
+        self.is_partly_committed = self.has_changed = False
         if step == self.step:
             self._tries += 1
             return
         self.step, self._tries, self._started_at = step, 1, time.monotonic()
         self._say(record.getMessage(), "started", direction=self.direction, message=step.doc)
 
-    def commits(self, *_: object) -> None:
-        """Notes that the connection commits: a hook of SQLAlchemy."""
+    def commits(self, changes: bool) -> None:
+        """Notes that the running revision commits something, and whether that changes anything."""
         self.is_partly_committed = True
+        self.has_changed |= changes
 
     def waits(self, what: str, blockers: Sequence[Session]) -> None:
         """Says what is waited for and who has it, when that is news."""
@@ -88,8 +95,9 @@ class Progress(logging.Handler):
         line = f"  waits for {what}: {describe_sessions(blockers)}"
         self._say(line, "waiting", what=what, blockers=[vars(blocker) for blocker in blockers])
 
-    def finish(self, **_: object) -> None:
+    def finish(self, heads: Collection[str], **_: object) -> None:
         """Reports the end of a revision: a hook of Alembic (`on_version_apply`)."""
+        self.heads = set(heads)
         self.finished.append(self.revision)
         ms = self.elapsed_ms()
         tries = f", {self._tries} tries" if self._tries > 1 else ""
@@ -104,21 +112,39 @@ class Progress(logging.Handler):
         count, seconds = len(self.finished), time.monotonic() - self._created_at
         verb = "Applied" if self.direction == "upgrade" else "Rolled back"
         done = f"{verb} {count} revision{'' if count == 1 else 's'} in {seconds:.1f} s."
-        if self.as_json:
+        if self.events:
             self._say("", "summary", ms=round(seconds * 1000), done=self.finished, place=self.place)
         else:
             print(done if count else nothing, self.place)
 
     def fail(self, message: str) -> None:
         """Reports the end of it all to a machine; people are told elsewhere."""
-        if self.as_json:
+        if self.events:
             self._say("", "error", message=message)
 
     def _say(self, line: str, event: str, **values: Any) -> None:
-        if self.as_json:
-            print(json.dumps({"event": event, "revision": self.revision, **values}), flush=True)
+        if self.events:
+            line = json.dumps({"event": event, "revision": self.revision, **values})
+            print(line, file=self.events, flush=True)
         else:
             print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def stdout_for_events() -> Iterator[TextIO]:
+    """The standard output; what else writes there, a revision or what it starts, is sent away.
+
+    To standard error, so that a machine reads nothing but events.
+    """
+    sys.stdout.flush()
+    number = sys.stdout.fileno()
+    with os.fdopen(os.dup(number), "w", encoding="utf-8") as events:
+        os.dup2(sys.stderr.fileno(), number)
+        try:
+            yield events
+        finally:
+            sys.stdout.flush()
+            os.dup2(events.fileno(), number)
 
 
 @contextmanager

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from alembic.runtime.migration import MigrationContext
 from alembic.util import CommandError
 
+from app.migrate.ancestry import reachable
 from app.migrate.connection import connect
 from app.migrate.git import git_or_none
 from app.migrate.history import read_revisions
-from app.migrate.integrity import parents_of, reachable
+from app.migrate.integrity import parents_of
 from app.migrate.ledger import (
     Entry,
     add_rows,

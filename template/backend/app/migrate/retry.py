@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from app.core.config import Settings
 from app.migrate.connection import driver_connection
 from app.migrate.databases import connect_to_server
-from app.migrate.locks import backoff
+from app.migrate.pauses import backoff
 from app.migrate.progress import Progress
 from app.migrate.sessions import Session, describe_sessions, read_sessions
 

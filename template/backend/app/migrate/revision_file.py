@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from app.core.files import BACKEND_DIR
+from app.core.files import BACKEND_DIR, ConfigurationError
 
 VERSIONS = BACKEND_DIR / "alembic" / "versions"
 LATEST = BACKEND_DIR / "alembic" / "latest_revision.txt"
@@ -46,6 +46,22 @@ class Revision:
     refused: Mapping[str, str] = field(default_factory=dict)
     # The places that somebody still has to fill in.
     unfilled: tuple[Place, ...] = ()
+
+
+def revision_files() -> list[Path]:
+    """All revision files.
+
+    Raises:
+        ConfigurationError: some are where nothing looks for them.
+    """
+    found = sorted(VERSIONS.rglob("*.py"))
+    for path in found:
+        if path.parent != VERSIONS:
+            raise ConfigurationError(
+                f"{path.relative_to(BACKEND_DIR)} is in a folder of its own, where its revision "
+                "would not be found. Move it to alembic/versions."
+            )
+    return found
 
 
 def parse_revision(path: Path, source: bytes) -> Revision:

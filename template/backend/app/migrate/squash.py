@@ -23,12 +23,13 @@ from sqlalchemy.exc import DBAPIError
 
 from app.core.config import Settings, get_settings
 from app.core.files import BACKEND_DIR
+from app.migrate.ancestry import reachable
 from app.migrate.baseline import dumped_statements, read_baseline, render_revision
 from app.migrate.connection import connect
 from app.migrate.dump import in_one_form
 from app.migrate.git import git, git_or_none
 from app.migrate.history import ancestors, heads, read_revisions, refuse_several_heads
-from app.migrate.integrity import parents_of, reachable
+from app.migrate.integrity import parents_of
 from app.migrate.revision_file import VERSIONS, Revision, checksum
 from app.migrate.shadow import shadow_database, temporary_database
 

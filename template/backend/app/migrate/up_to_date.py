@@ -15,7 +15,8 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from app.core.files import BACKEND_DIR, PROJECT_DIR, SECRETS_DIRS, ConfigurationError, read_secret
-from app.migrate.revision_file import VERSIONS, checksum, parse_revision
+from app.migrate.ancestry import describe_ahead, newest, reachable, revisions_ahead
+from app.migrate.revision_file import LATEST, checksum, parse_revision, revision_files
 
 CONFIG = BACKEND_DIR / "app" / "core" / "config.py"
 CONNECT_TIMEOUT_S = 10
@@ -27,8 +28,8 @@ APPLIED = """
 """
 
 
-def newest_applied() -> str | None:
-    """The newest revision with its message, if it is applied and all files are as they were then.
+def where_it_is() -> str | None:
+    """Where the database is, if all files are applied as they are.
 
     None means that this can't be told or is not so.
     """
@@ -38,13 +39,12 @@ def newest_applied() -> str | None:
             heads = [name for (name,) in connection.execute("SELECT * FROM alembic_version")]
             rows = {row[0]: row for row in connection.execute(APPLIED)} if len(heads) == 1 else {}
         if rows:
-            return _newest_of_files(heads[0], rows)
+            return _ahead_of_files(heads[0], rows) or _at_newest_of_files(heads[0], rows)
     return None
 
 
-def say_nothing_to_apply(newest: str, as_json: bool) -> None:
+def say_nothing_to_apply(place: str, as_json: bool) -> None:
     """Says what the long way says when there is nothing to do."""
-    place = f"The database is at {newest}, the newest."
     if as_json:
         print(json.dumps({"event": "summary", "revision": "", "done": [], "place": place}))
     else:
@@ -110,7 +110,26 @@ def _secret(name: str) -> str:
     raise KeyError(name)
 
 
-def _newest_of_files(
+def _ahead_of_files(
+    head: str, rows: Mapping[str, tuple[str, str | None, str | None, str]]
+) -> str | None:
+    """The same test as integrity.ahead_of_files() makes, where no file was edited or squashed."""
+    names = {value: name for name, _, value, _ in rows.values() if value}
+    files = [checksum(source) for _, source in _sources()]
+    if not all(value in names for value in files):
+        return None
+    own = {names[value] for value in files}
+    parents = {name: tuple(row[1].split(", ")) if row[1] else () for name, row in rows.items()}
+    mine = newest(own, parents)
+    if not own.issuperset(reachable(mine, parents)) or not rows.keys() >= {
+        *reachable([head], parents)
+    }:
+        return None
+    ahead = revisions_ahead([head], parents, own, LATEST.read_text("utf-8").strip())
+    return describe_ahead(ahead, ", ".join(mine)) if ahead else None
+
+
+def _at_newest_of_files(
     head: str, rows: Mapping[str, tuple[str, str | None, str | None, str]]
 ) -> str | None:
     """The same test as integrity.compare() makes, for the case that all is well."""
@@ -137,8 +156,8 @@ def _newest_of_files(
     named = {revision.revision: revision.path for revision in unknown}
     path = named[head] if head in named else files[applied[head] or ""][0]
     message = (ast.get_docstring(ast.parse(path.read_bytes())) or "").split("\n\n")[0]
-    return f"{head} ({message})"
+    return f"The database is at {head} ({message}), the newest."
 
 
 def _sources() -> list[tuple[Path, bytes]]:
-    return [(path, path.read_bytes()) for path in VERSIONS.glob("*.py")]
+    return [(path, path.read_bytes()) for path in revision_files()]

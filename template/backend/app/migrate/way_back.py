@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 
-from alembic.operations import MigrateOperation
-
 from app.migrate.calls import CallOp
 from app.migrate.columns import Column, Key
 from app.migrate.lossy import hurt_rows, keeps_values
@@ -12,12 +10,8 @@ from app.migrate.lossy import hurt_rows, keeps_values
 OLDEST = "15"
 
 
-def refusals(before: Mapping[Key, Column], after: Mapping[Key, Column]) -> list[MigrateOperation]:
+def refusals(before: Mapping[Key, Column], after: Mapping[Key, Column]) -> Iterator[CallOp]:
     """The calls that a downgrade begins with, from the columns before and after the upgrade."""
-    return [*_of_types(before, after), *_of_dropped_columns(before, after)]
-
-
-def _of_types(before: Mapping[Key, Column], after: Mapping[Key, Column]) -> Iterator[CallOp]:
     for key in sorted(before.keys() & after.keys()):
         old, new = before[key], after[key]
         # A value that an enum no longer has is refused by PostgreSQL.
@@ -26,17 +20,6 @@ def _of_types(before: Mapping[Key, Column], after: Mapping[Key, Column]) -> Iter
         condition = hurt_rows(new.label, new.type, old.type, OLDEST)
         reason = f"{new.name} becomes {old.type.shown} again"
         yield CallOp("refuse_rows", new.table, condition, reason, schema=_schema(new))
-
-
-def _of_dropped_columns(
-    before: Mapping[Key, Column], after: Mapping[Key, Column]
-) -> Iterator[CallOp]:
-    tables = {table for table, _ in after}
-    for key in sorted(before.keys() - after.keys()):
-        column = before[key]
-        if key[0] in tables and column.needs_value:
-            reason = f"{column.name} can't be NULL, and its values were dropped with it"
-            yield CallOp("refuse_rows", column.table, "true", reason, schema=_schema(column))
 
 
 def _schema(column: Column) -> str | None:
