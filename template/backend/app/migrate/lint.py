@@ -13,8 +13,8 @@ from app.migrate.capture import Captured, plain_name
 from app.migrate.columns import Retyped
 from app.migrate.history import read_revisions
 from app.migrate.in_use import InUse, used_by_base_branch
-from app.migrate.refusal import OR_UNDO, how_to_accept, quoted, record_refusal
 from app.migrate.lossy import is_plain_cast, keeps_values, query
+from app.migrate.refusal import OR_UNDO, how_to_accept, quoted, record_refusal
 from app.migrate.report import Finding
 from app.migrate.revision_file import Revision
 from app.migrate.rules import (
