@@ -15,10 +15,11 @@ PROJECT = BACKEND.parent
 ANSWERS = ".copier-answers.yml"
 # What comes of an answers file that is missing, damaged or without an answer.
 BROKEN = (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError)
-# Only this folder: the repository may hold more, with changes of its own.
+# Only this folder: the repository may hold more, with changes of its own. Nothing is deleted: what
+# goes is in the stash, files of somebody here, too.
 UNDO = (
-    f"cd {shlex.quote(str(PROJECT))} && git restore --source=HEAD --staged --worktree . "
-    "&& git clean --force -d ."
+    f"cd {shlex.quote(str(PROJECT))} && git reset --quiet -- . "
+    "&& git stash push --quiet --include-untracked -- ."
 )
 
 
