@@ -1,8 +1,8 @@
 """Talks to the development database, wherever it runs."""
 
-import os
 import signal
 import subprocess
+import sys
 
 import psycopg
 from alembic.util import CommandError
@@ -10,7 +10,16 @@ from alembic.util import CommandError
 from app.core.config import Settings, get_settings
 from app.migrate.connection import explain_connection_failure
 from app.migrate.databases import connect_to_server, connection_file
-from devdb.binaries import bin_dir
+from devdb.binaries import NO_TLS, bin_dir, environment
+from devdb.marking import make_ready
+
+NO_CONNECTION = 2  # psql's exit code
+
+
+def start(*arguments: str) -> int:
+    """Checks a server that somebody else starts, and marks its database; see marking.py."""
+    make_ready(*arguments)
+    return check()
 
 
 def check() -> int:
@@ -36,14 +45,16 @@ def check() -> int:
 def psql(*arguments: str) -> int:
     """Opens psql on the database; further arguments are psql's."""
     settings = get_settings()
-    _connect(settings).close()
-    program = bin_dir() / "psql"
+    with _connect(settings) as connection:
+        is_encrypted = connection.pgconn.ssl_in_use
+    program = bin_dir("psql") / "psql"
     with connection_file(settings) as conninfo:
         # Ctrl-C cancels a query in psql; here it would end us and leave psql behind.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        # PGPASSWORD and its like would win over the password file.
-        env = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-        return subprocess.run([program, conninfo, *arguments], env=env).returncode
+        code = subprocess.run([program, conninfo, *arguments], env=environment()).returncode
+    if code == NO_CONNECTION and is_encrypted:
+        print(NO_TLS, file=sys.stderr)
+    return code
 
 
 def _connect(settings: Settings) -> psycopg.Connection:

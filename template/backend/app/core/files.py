@@ -1,6 +1,7 @@
 """Where the project's files are, and how the file of a secret is read. Imports next to nothing."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 BACKEND_DIR = Path(__file__).resolve().parents[2]
@@ -11,6 +12,21 @@ SECRETS_DIRS = (Path("/run/secrets"), PROJECT_DIR / "secrets")
 
 class ConfigurationError(Exception):
     """A setting is missing or wrong. The message says what to do and holds no secret."""
+
+
+def tls_parameters(settings: Mapping[str, str | None]) -> dict[str, str]:
+    """libpq's parameters for encryption from settings by their names.
+
+    The files are looked for from the project's folder, as recipes and images start elsewhere.
+    """
+    found = {}
+    for name in ("sslmode", "sslrootcert", "sslcert", "sslkey"):
+        value = settings.get(f"postgres_{name}")
+        if value and name != "sslmode" and value != "system":
+            value = str(PROJECT_DIR / value)
+        if value:
+            found[name] = value
+    return found
 
 
 def read_secret(path: Path) -> str:

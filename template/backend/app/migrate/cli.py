@@ -8,19 +8,18 @@ from contextlib import nullcontext, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from textwrap import indent
+from typing import Any
 
-import psycopg
 from alembic import command
 from alembic.script import Script
 from alembic.util import CommandError, to_list
 
-from app.core.config import get_settings
+from app.core.config import Settings, get_settings
 from app.core.files import PROJECT_DIR, ConfigurationError
 from app.migrate import scaffold
 from app.migrate.compare import Comparison, describe
 from app.migrate.config import alembic_config, script_directory
-from app.migrate.connection import explain_connection_failure
-from app.migrate.databases import connect_to_server, create_missing_database, drop_database
+from app.migrate.development import is_typed
 from app.migrate.errors import StoppedError, describe_error
 from app.migrate.history import ancestors, one_writer, read_revisions, refuse_several_heads
 from app.migrate.lint import refuse_unsafe
@@ -28,12 +27,13 @@ from app.migrate.progress import Progress
 from app.migrate.proof import prove
 from app.migrate.rebase import apply_moves, plan_moves, revisions_on_base
 from app.migrate.repair import repair_revision
+from app.migrate.reset import reset_database
 from app.migrate.shadow_server import one_server
 from app.migrate.squash import squash_history
 from app.migrate.status import applied_revisions, describe_place, pending_revisions
 from app.migrate.template_update import template_message
 
-LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+NAMED = "the database's name: where it is no development database, rows may be lost"
 
 
 def migrate(message: list[str], rename: list[str], drop: list[str]) -> None:
@@ -65,14 +65,14 @@ def migrate(message: list[str], rename: list[str], drop: list[str]) -> None:
     print(f"Review {them}, then apply {them} with: just db-upgrade")
 
 
-def upgrade(target: str, json: bool) -> None:
+def upgrade(target: str, json: bool, database: str) -> None:
     """Apply revisions up to a target."""
-    _move(command.upgrade, target or "head", "Nothing to apply.", json)
+    _move(command.upgrade, target or "head", "Nothing to apply.", json, database=database)
 
 
-def downgrade(target: str, json: bool) -> None:
+def downgrade(target: str, json: bool, database: str) -> None:
     """Roll revisions back to a target."""
-    _move(command.downgrade, target or "-1", "Nothing to roll back.", json)
+    _move(command.downgrade, target or "-1", "Nothing to roll back.", json, database=database)
 
 
 def current() -> None:
@@ -157,36 +157,13 @@ def rebase(revision: str, onto: str) -> None:
         print("Review the change, then check it with: just db-check")
 
 
-def reset() -> None:
+def reset(database: str) -> None:
     """Drop the database, create it again and apply all revisions."""
-    settings = get_settings()
-    name = settings.postgres_db
-    where = f"{settings.postgres_host}:{settings.postgres_port}"
-    if settings.postgres_host not in LOOPBACK and _typed(f"{name} on {where}") != name:
-        raise CommandError(
-            f"Nothing was deleted: {where} is not this machine. Type {name} to go on."
-        )
-    print(f"Deleting {name} on {where} …", file=sys.stderr)
-    try:
-        with connect_to_server(settings) as server:
-            drop_database(server, settings.postgres_db)
-            create_missing_database(server, settings.postgres_db)
-    except psycopg.OperationalError as error:
-        raise CommandError(explain_connection_failure(settings, str(error))) from None
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise CommandError(
-            f"The role {settings.postgres_user} may not do this: {error.diag.message_primary}. "
-            "Grant it with: ALTER ROLE … CREATEDB"
-        ) from None
-    upgrade("head", json=False)
 
+    def build(new: Settings) -> None:
+        _move(command.upgrade, "head", "Nothing to apply.", json=False, settings=new)
 
-def _typed(database: str) -> str:
-    """What is typed when asked for a database's name; nothing where nobody can type."""
-    try:
-        return input(f"Delete the database {database} with all its rows? Type its name: ")
-    except EOFError:
-        return ""
+    reset_database(get_settings().for_migrations(), database, build)
 
 
 def repair(revision: str, note: str) -> None:
@@ -228,6 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         move = add(moving)
         move.add_argument("target", nargs="?", default=default)
         move.add_argument("--json", action="store_true", help="one line of JSON for each event")
+        move.add_argument("--database", default="", metavar="NAME", help=NAMED)
     add(current)
     add(history)
     add(sql)
@@ -235,7 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     where = add(rebase).add_mutually_exclusive_group()
     where.add_argument("revision", nargs="?", default="")
     where.add_argument("--onto", default="", metavar="REVISION")
-    add(reset)
+    add(reset).add_argument("--database", default="", metavar="NAME", help=NAMED)
     repairing = add(repair)
     repairing.add_argument("revision")
     repairing.add_argument("--note", default="", help="why, for the ledger")
@@ -267,12 +245,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1
 
 
-def _move(alembic_command: Callable[..., None], target: str, nothing: str, json: bool) -> None:
+def _move(
+    alembic_command: Callable[..., None], target: str, nothing: str, json: bool, **attributes: Any
+) -> None:
     config = alembic_config(alembic_command)
-    progress = config.attributes["progress"] = Progress(as_json=json)
+    progress = Progress(as_json=json)
+    config.attributes.update(attributes, progress=progress)
     try:
         alembic_command(config, target.removeprefix("target="))
     except CommandError as error:
+        name = get_settings().postgres_db
+        if (
+            not json
+            and config.attributes.get("would_lose")
+            and is_typed(name, f"{error}\nOr go on now.")
+        ):
+            _move(alembic_command, target, nothing, json, database=name)
+            return
         progress.fail(str(error))
         raise
     progress.summarize(nothing)

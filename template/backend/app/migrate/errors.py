@@ -10,6 +10,7 @@ from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
 from app.core.files import BACKEND_DIR, ConfigurationError
+from app.migrate.development import in_development
 from app.migrate.history import explain_several_heads, heads, read_revisions
 from app.migrate.progress import Progress
 
@@ -71,7 +72,7 @@ def _explain_command_error(message: str) -> str:
         return (
             f"{message.removesuffix('.')}. `just db-history` lists the known ones. If it is the "
             "database that is at this revision, its file is on another branch or was deleted: "
-            "get it from git, or start over without the rows: just db-reset"
+            "get it from git" + in_development(", or start over without the rows: just db-reset")
         )
     if message.startswith("Multiple head revisions are present"):
         return explain_several_heads(heads(read_revisions()))

@@ -14,6 +14,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, inspect
 
 from app.core.files import BACKEND_DIR
+from app.migrate.development import in_development
 from app.migrate.git import git
 from app.migrate.history import read_revision
 from app.migrate.ledger import TABLE_NAME, Entry, add_rows, ledger, ledger_row, read_entries
@@ -163,7 +164,8 @@ def explain(differences: list[Difference], heads: Collection[str]) -> str:
     lines = [f"{count} not what this database applied."]
     for difference in differences:
         lines += _explain_one(difference, heads)
-    return "\n".join([*lines, "A development database can also start over: just db-reset"])
+    start_over = in_development("A development database can also start over: just db-reset")
+    return "\n".join([*lines, *filter(None, [start_over])])
 
 
 def _explain_one(difference: Difference, heads: Collection[str]) -> list[str]:
@@ -185,9 +187,10 @@ def _explain_one(difference: Difference, heads: Collection[str]) -> list[str]:
         )
     else:
         problem = f"was edited ({_shown(file.path)}): other databases get another schema."
-    accept = f"    Or accept it after review: just db-repair {entry.revision}"
+    accept = in_development(f"    Or accept it after review: just db-repair {entry.revision}")
     is_at_missing = file is None and not squash and entry.revision in heads
-    return [f"{revision} {problem}", f"    {way_back}", *([] if is_at_missing else [accept])]
+    ways = [f"    {way_back}", *([] if is_at_missing or not accept else [accept])]
+    return [f"{revision} {problem}", *ways]
 
 
 def _way_back(entry: Entry, file: Revision | None) -> str:

@@ -12,6 +12,7 @@ from app.migrate.config import running_command
 from app.migrate.history import load_scripts
 from app.migrate.integrity import is_content, verify_applied
 from app.migrate.locks import one_migrator
+from app.migrate.loss import nothing_lost
 from app.migrate.progress import Progress
 from app.migrate.retry import retrying
 from app.migrate.status import describe_place
@@ -47,7 +48,8 @@ def run_revisions(
             verify_applied(connection)
             load_scripts(context.script)
             event.listen(connection, "commit", progress.commits)
-            retrying(run, connection, settings, progress, may_repeat)
+            with nothing_lost(context, connection, settings):
+                retrying(run, connection, settings, progress, may_repeat)
     heads = MigrationContext.configure(connection).get_current_heads()
     progress.place = describe_place(heads, context.script)
 
