@@ -78,6 +78,7 @@ def build(template: Project, tables: int, revisions: int) -> Case:
     shutil.copytree(template.path, path, ignore=shutil.ignore_patterns(".postgres"))
     template.execute(f"CREATE DATABASE {name}")
     case = Case(path, {**template.env, "POSTGRES_DB": name}, tables, revisions)
+    case.run("uv", "run", "python", "-m", "devdb", "mark", "--mark", name)
     lines = []
     for number in range(tables - OWN_TABLES):
         module = path / f"backend/app/models/bench_{number}.py"

@@ -6,6 +6,7 @@ rendered project. `shared` tells where they are.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -25,7 +26,7 @@ from typing import Any, Protocol
 import copier
 import psycopg
 import pytest
-from psycopg.sql import SQL, Identifier
+from psycopg.sql import SQL, Identifier, Literal
 from pytest_copie.plugin import Copie
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -147,6 +148,25 @@ def accept(project: Project, refused: Result) -> Result:
         text = path.read_text().replace("\n\n\ndef upgrade", f"\n{line}\n\n\ndef upgrade", 1)
         path.write_text(text)
     return Result(0, refused.out, "") if named else refused
+
+
+def shadow_prefix(database: str) -> str:
+    """What the names of a database's shadow databases begin with."""
+    number = hashlib.sha256(f"shadow of {database}".encode()).hexdigest()[:6]
+    return f"{database[:34]}_shadow_{number}_"
+
+
+def mark_database(connection: psycopg.Connection, database: str) -> None:
+    """Marks a development database, as `just start` does."""
+    row = connection.execute(
+        "SELECT oid, (SELECT system_identifier FROM pg_control_system()) FROM pg_database"
+        " WHERE datname = %s",
+        [database],
+    ).fetchone()
+    assert row is not None
+    line = f"liveschema.development {row[0]} {row[1]}"
+    comment = SQL("COMMENT ON DATABASE {} IS {}").format(Identifier(database), Literal(line))
+    connection.execute(comment)
 
 
 def free_port() -> int:
@@ -293,14 +313,18 @@ def homes(base_environment: dict[str, str], shared: dict[str, str]) -> Iterator[
                 shutil.copytree(like.path, path, symlinks=True, dirs_exist_ok=True)
                 old = like.env["POSTGRES_DB"]
                 rows = connection.execute(
-                    "SELECT datname FROM pg_database WHERE datname = %s"
-                    " OR starts_with(datname, %s || '_shadow_')",
-                    [old, old],
+                    "SELECT datname FROM pg_database WHERE starts_with(datname, %s)",
+                    [shadow_prefix(old)],
                 )
-                sources = {name.replace(old, database, 1): name for (name,) in rows}
+                shadows = {
+                    name.replace(shadow_prefix(old), shadow_prefix(database)): name
+                    for (name,) in rows
+                }
+                sources = {database: old, **shadows}
             for name, source in sources.items():
                 create = SQL("CREATE DATABASE {} TEMPLATE {}")
                 connection.execute(create.format(Identifier(name), Identifier(source)))
+            mark_database(connection, database)
         made.append(database)
         return replace(server, path=path, env={**server.env, "POSTGRES_DB": database})
 

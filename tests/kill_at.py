@@ -24,6 +24,7 @@ from app.core.config import get_settings
 from app.migrate.cli import main
 from app.migrate.databases import connect_to_server
 from app.migrate.dump import read_schema
+from app.migrate.marks import mark
 
 WHOM, TEMPLATE, STEP = sys.argv[1], sys.argv[2], int(sys.argv[3])
 SAID = Path("said.txt")
@@ -45,6 +46,7 @@ def begin() -> None:
         name = Identifier(settings.postgres_db)
         connection.execute(SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
         connection.execute(SQL("CREATE DATABASE {} TEMPLATE {}").format(name, Identifier(TEMPLATE)))
+        mark(connection, settings.postgres_db)
         if WHOM == "server":
             # Until then PostgreSQL takes the copied sequences' numbers for logged: a crash loses them.
             connection.execute("CHECKPOINT")

@@ -19,7 +19,7 @@ import pytest
 from psycopg.sql import SQL, Identifier
 
 from tests.changes import CHANGES, FINGERPRINT, Change, body
-from tests.conftest import REPOSITORY, Project, Result, accept, render
+from tests.conftest import REPOSITORY, Project, Result, accept, mark_database, render
 
 PAGE = REPOSITORY / "template" / "docs" / "schema-changes.md"
 Document = Callable[[Change], None]
@@ -128,6 +128,7 @@ def world(
     project = Project(render(tmp_path_factory.mktemp("changes") / "project"), env)
     with project.connect(dbname="postgres") as server:
         server.execute(SQL("CREATE DATABASE {}").format(Identifier(database)))
+        mark_database(server, database)
         world = World(project)
         yield world
         world.close()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import Project, Result, free_port, render
+from tests.conftest import Project, Result, free_port, mark_database, render, shadow_prefix
 from tests.test_history import LATEST, commit, git
 from tests.test_shadow import databases
 
@@ -82,6 +82,7 @@ def rendered(
     database = project.env["POSTGRES_DB"]
     with project.connect(dbname="postgres") as server:
         server.execute(f"CREATE DATABASE {database}")
+        mark_database(server, database)
     project.just("db-upgrade").ok()
     add_revision(project, "aaaa")
     add_revision(project, "bbbb", "aaaa")
@@ -114,8 +115,12 @@ def project(rendered: tuple[Project, Path]) -> Project:
 
 
 def test_one_line_for_each_check_and_the_revisions_run_once(project: Project) -> None:
-    with project.connect() as connection:  # what a killed run leaves
-        connection.execute(f"CREATE DATABASE {project.env['POSTGRES_DB']}_shadow_replay")
+    name = project.env["POSTGRES_DB"]
+    own = [f"{name}_shadow_{word}" for word in ("replay", "copy", "building", "0123456789ab")]
+    with project.connect() as connection:
+        connection.execute(f"CREATE DATABASE {shadow_prefix(name)}replay")  # a killed run leaves it
+        for database in own:  # somebody's
+            connection.execute(f"CREATE DATABASE {database}")
     add_revision(project, "dddd", "cccc")
     first = assert_passes(project)
     assert "Running" not in first.err
@@ -124,6 +129,9 @@ def test_one_line_for_each_check_and_the_revisions_run_once(project: Project) ->
     assert re.search(r"8 checks in [0-9.]+ s: 8 passed\.", first.out)
     assert "unchanged since" not in first.out
     assert "unchanged since" in assert_passes(project).out
+    with project.connect() as connection:
+        for database in own:
+            connection.execute(f"DROP DATABASE {database}")
     assert len(databases(project)) == 1  # the copy that the revisions ran on is gone
 
 

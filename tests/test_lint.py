@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Project, render
+from tests.conftest import Project, mark_database, render
 from tests.test_check import INITIAL
 from tests.test_history import LATEST, commit, git
 from tests.test_shadow import databases
@@ -200,6 +200,7 @@ def rendered(
     database = project.env["POSTGRES_DB"]
     with project.connect(dbname="postgres") as server:
         server.execute(f"CREATE DATABASE {database}")
+        mark_database(server, database)
     write(project, "base0", EXISTING, INITIAL)
     project.write("backend/app/models/items.py", MODELS)
     git(project, "init", "--quiet", "--initial-branch=main").ok()

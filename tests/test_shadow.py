@@ -13,7 +13,7 @@ from contextlib import suppress
 import psutil
 import pytest
 
-from tests.conftest import Project, free_port
+from tests.conftest import Project, free_port, mark_database, shadow_prefix
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def test_waiting_for_another_command_ends(project: Project) -> None:
     )
     with project.connect(dbname="postgres") as connection:
         connection.execute(
-            "SELECT pg_advisory_lock(hashtext(%s))", [f"{project.env['POSTGRES_DB']}_shadow_"]
+            "SELECT pg_advisory_lock(hashtext(%s))", [shadow_prefix(project.env["POSTGRES_DB"])]
         )
         project.python(code).refused("Another command has been using the shadow database for 0.3 s")
     assert "Nothing to do" in project.python(code).ok().out
@@ -240,13 +240,14 @@ def test_long_database_names_stay_apart(generate: Callable[..., Project]) -> Non
     long_name = "x" * 63
     with project.connect() as connection:
         connection.execute(f"CREATE DATABASE {long_name}")
+        mark_database(connection, long_name)
     try:
         project.just("db-migrate", POSTGRES_DB=long_name).ok()
         with project.connect() as connection:
             rows = connection.execute(
                 "SELECT length(datname) FROM pg_database WHERE datname LIKE 'xxx%shadow%'"
             ).fetchall()
-        assert rows == [(60,)]
+        assert rows == [(61,)]
     finally:
         with project.connect() as connection:
             for (name,) in connection.execute(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Project, free_port
+from tests.conftest import Project, free_port, mark_database
 from tests.test_history import commit, git, latest
 from tests.test_ledger import INITIAL, append
 
@@ -186,6 +186,7 @@ def another(small: tuple[Project, list[str]]) -> Iterator[Callable[[str], str]]:
         name = f"{project.env['POSTGRES_DB']}_{purpose}"
         with project.connect() as connection:
             connection.execute(f"CREATE DATABASE {name}")
+            mark_database(connection, name)
         made.append(name)
         return name
 
@@ -265,6 +266,19 @@ def test_what_can_not_be_squashed_is_refused_and_changes_nothing(
 
     path.write_text(text + "# not committed\n")
     refused("Commit them first", path.name)
+    # Not in git's last commit, whatever `git status` is told to show.
+    path.write_text(text)
+    git(project, "rm", "--quiet", "--cached", str(path)).ok()
+    git(project, "commit", "--quiet", "--message", "Without the newest").ok()
+    git(project, "config", "status.showUntrackedFiles", "no").ok()
+    refused("Commit them first", path.name)
+    (project.path / ".git/info/exclude").write_text("*.py\n")
+    refused("Commit them first", path.name)
+    (project.path / ".git/info/exclude").write_text("")
+    (project.path / ".git").rename(project.path / "git")
+    refused("only git could give them back", "git init")
+    (project.path / "git").rename(project.path / ".git")
+    commit(project, "With it")
 
     path.write_text(text.replace(f'= "{second}"', "= None"))
     refused("2 heads")

@@ -102,10 +102,17 @@ def test_an_update_with_conflicts_can_be_given_up(living: Project, template: Pat
     (living.path / "secrets/api_key.txt").write_text("kept")
     (template / "template/NEW.md").write_text("New.\n")
     release_with_a_column(template)
+    # What `git status` does not show may not be lost either.
+    git(living.path, "config", "status.showUntrackedFiles", "no")
+    (living.path / "own.txt").write_text("mine")
+    living.just("update").refused("own.txt", "not committed")
+    (living.path / "own.txt").unlink()
     undo = living.just("update").refused(USER).err.partition("give the update up: ")[2]
     assert (living.path / "NEW.md").exists()
+    (living.path / "own.txt").write_text("mine")
     living.run("sh", "-c", undo.splitlines()[0], cwd=living.backend / "app").ok()
-    assert git(living.path, "status", "--porcelain") == ""
+    assert git(living.path, "status", "--porcelain", "--untracked-files=all") == ""
+    assert "own.txt" in git(living.path, "show", "--name-only", "stash@{0}^3")
     assert (living.path / "secrets/api_key.txt").read_text() == "kept"
 
 

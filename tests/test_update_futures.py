@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pytest
 from psycopg.sql import SQL, Identifier
 
-from tests.conftest import Project, Result, accept, homes
+from tests.conftest import Project, Result, accept, homes, mark_database
 from tests.updates import (
     WORKING_TREE,
     Template,
@@ -271,6 +271,7 @@ def copy_of_the_database(project: Project) -> Project:
                 Identifier(name), Identifier(project.env["POSTGRES_DB"])
             )
         )
+        mark_database(server, name)
     return Project(project.path, {**project.env, "POSTGRES_DB": name})
 
 

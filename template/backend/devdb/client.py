@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 from typing import NoReturn
 
 import psycopg
@@ -12,7 +13,14 @@ from psycopg.pq import Conninfo
 from app.core.config import Settings, get_settings
 from app.migrate.connection import explain_connection_failure
 from app.migrate.databases import connect_to_server, connection_file
-from devdb.binaries import bin_dir
+from devdb.binaries import NO_TLS, bin_dir, environment
+from devdb.marking import make_ready
+
+
+def start(*arguments: str) -> int:
+    """Checks a server that somebody else starts, and marks its database; see marking.py."""
+    make_ready(*arguments)
+    return check()
 
 
 def check() -> int:
@@ -42,15 +50,24 @@ def psql(*arguments: str) -> NoReturn:
         CommandError: there is no connection to be had, or no psql.
     """
     settings = get_settings()
-    _connect(settings).close()
-    program = str(bin_dir() / "psql")
+    with _connect(settings) as connection:
+        is_encrypted = connection.pgconn.ssl_in_use
+    program = str(bin_dir("psql") / "psql")
     with connection_file(settings) as conninfo:
         # Not as an argument: psql would take a database that is named after it for a role.
-        # Without PGPASSWORD and its like: they would win over the password file.
-        env = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-        env.update(_as_variables(conninfo))
+        env = {**environment(), **_as_variables(conninfo)}
+        if is_encrypted:
+            _refuse_without_tls(program, env)
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and psql would, too
         os.execve(program, [program, *arguments], env)  # noqa: S606 - so that signals reach psql
+
+
+def _refuse_without_tls(program: str, env: dict[str, str]) -> None:
+    """The embedded psql can't reach a server that takes encrypted connections only."""
+    command = [program, "--no-psqlrc", "--command="]
+    tried = subprocess.run(command, env=env, capture_output=True, text=True, close_fds=False)
+    if "no encryption" in tried.stderr or "SSL support" in tried.stderr:
+        raise CommandError(f"{tried.stderr.strip()}\n{NO_TLS}")
 
 
 def _as_variables(conninfo: str) -> dict[str, str]:

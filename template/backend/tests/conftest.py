@@ -36,6 +36,8 @@ def pytest_configure() -> None:
         POSTGRES_USER="tester",
         POSTGRES_PASSWORD=secrets.token_urlsafe(16),
         POSTGRES_DB=TEMPLATE,
+        POSTGRES_SSLMODE="disable",
+        APP_ENV="development",
     )
     get_settings.cache_clear()
 

@@ -4,7 +4,7 @@ import pytest
 
 from app.core import config
 from app.core.config import Settings, get_settings
-from app.core.files import ConfigurationError
+from app.core.files import PROJECT_DIR, ConfigurationError
 from app.migrate.up_to_date import read_address
 
 
@@ -65,6 +65,7 @@ def test_what_looks_for_pending_revisions_goes_to_the_same_database(
     for name in ("HOST", "PORT", "USER", "DB"):
         monkeypatch.delenv(f"POSTGRES_{name}")
     monkeypatch.setenv("postgres_migration_host", host)
+    monkeypatch.setenv("POSTGRES_SSLROOTCERT", "secrets/ca.pem")
     settings = get_settings.__wrapped__().for_migrations()
     assert read_address() == {
         "host": settings.postgres_host,
@@ -72,4 +73,7 @@ def test_what_looks_for_pending_revisions_goes_to_the_same_database(
         "user": settings.postgres_user,
         "dbname": settings.postgres_db,
         "password": settings.postgres_password.get_secret_value(),
+        "sslmode": "disable",
+        "sslrootcert": str(PROJECT_DIR / "secrets" / "ca.pem"),
     }
+    assert settings.tls.items() <= read_address().items()

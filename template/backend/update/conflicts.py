@@ -20,7 +20,7 @@ def refuse_unclean() -> None:
         UpdateError: there are some, or there is no git.
     """
     try:
-        changes = git("status", "--porcelain", "--", ".").splitlines()
+        changes = git("status", "--porcelain", "--untracked-files=all", "--", ".").splitlines()
     except UpdateError as error:
         raise UpdateError(
             f"{error}\nAn update is a merge, and needs the project in git: "

@@ -25,8 +25,9 @@ def finish() -> None:
     refuse_conflicts()
     refuse_lost_edits()
     now = version(answers())
-    for step in ("setup", "db-migrate", "db-check"):
-        print(f"just {step}", flush=True)
+    for step in ("setup", "_mark", "db-migrate", "db-check"):
+        if not step.startswith("_"):
+            print(f"just {step}", flush=True)
         code = subprocess.run([os.environ.get("JUST", "just"), step], cwd=BACKEND).returncode
         if code:
             raise UpdateError(

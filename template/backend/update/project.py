@@ -16,8 +16,12 @@ ANSWERS = ".copier-answers.yml"
 # What comes of an answers file that is missing, damaged or without an answer.
 BROKEN = (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError)
 HERE = shlex.quote(str(PROJECT))
-# Only this folder: the repository may hold more, with changes of its own.
-UNDO = f"cd {HERE} && git restore --source=HEAD --staged --worktree . && git clean --force -d ."
+# Only this folder: the repository may hold more, with changes of its own. Nothing is deleted: what
+# goes is in the stash, files of somebody here, too.
+UNDO = (
+    f"cd {HERE} && git reset --quiet -- . "
+    "&& git stash push --quiet --include-untracked -- ."
+)
 
 
 def git(*arguments: str, cwd: Path = PROJECT) -> str:

@@ -5,7 +5,7 @@ Imports next to nothing.
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +17,21 @@ SECRETS_DIRS = (Path("/run/secrets"), PROJECT_DIR / "secrets")
 
 class ConfigurationError(Exception):
     """A setting is missing or wrong. The message says what to do and holds no secret."""
+
+
+def tls_parameters(settings: Mapping[str, str | None]) -> dict[str, str]:
+    """libpq's parameters for encryption from settings by their names.
+
+    The files are looked for from the project's folder, as recipes and images start elsewhere.
+    """
+    found = {}
+    for name in ("sslmode", "sslrootcert", "sslcert", "sslkey"):
+        value = settings.get(f"postgres_{name}")
+        if value and name != "sslmode" and value != "system":
+            value = str(PROJECT_DIR / value)
+        if value:
+            found[name] = value
+    return found
 
 
 def read_secret(path: Path) -> str:

@@ -6,6 +6,8 @@ from typing import Any
 
 Command = Callable[..., int | None]
 
+NAMED = "the database's name: where it is no development database, rows may be lost"
+
 
 def read_arguments(
     commands: Mapping[str, Command], typed: Sequence[str]
@@ -88,6 +90,11 @@ def _downgrade(parser: ArgumentParser) -> None:
 def _target(parser: ArgumentParser, default: str, help: str) -> None:
     parser.add_argument("target", nargs="?", default=default, help=help)
     _json(parser)
+    _database(parser)
+
+
+def _database(parser: ArgumentParser) -> None:
+    parser.add_argument("--database", default="", metavar="NAME", help=NAMED)
 
 
 def _json(parser: ArgumentParser) -> None:
@@ -130,6 +137,7 @@ ARGUMENTS: dict[str, Callable[[ArgumentParser], None]] = {
     "downgrade": _downgrade,
     "check": _json,
     "rebase": _rebase,
+    "reset": _database,
     "repair": _repair,
     "squash": _squash,
     "model": _model,

@@ -6,19 +6,18 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext, redirect_stdout
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
-import psycopg
 from alembic import command
 from alembic.script import Script
 from alembic.util import CommandError
 
-from app.core.config import get_settings
+from app.core.config import Settings, get_settings
 from app.core.files import PROJECT_DIR, ConfigurationError
 from app.migrate import interrupts, scaffold
 from app.migrate.arguments import Command, read_arguments
 from app.migrate.config import alembic_config, script_directory
-from app.migrate.connection import explain_connection_failure
-from app.migrate.databases import connect_to_server, create_missing_database, drop_database
+from app.migrate.development import is_typed
 from app.migrate.errors import StoppedError, describe_error
 from app.migrate.history import (
     ancestors,
@@ -33,12 +32,11 @@ from app.migrate.rebase import apply_moves, plan_moves, revisions_on_base
 from app.migrate.refusal import describe_refusal
 from app.migrate.relative import past_merge
 from app.migrate.repair import repair_revision
+from app.migrate.reset import reset_database
 from app.migrate.squash import squash_history
 from app.migrate.status import applied_revisions, describe_place, pending_revisions
 from app.migrate.undo import undo_last
 from app.migrate.writing import write_revisions
-
-LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
 def migrate(
@@ -59,15 +57,16 @@ def migrate(
         print(undo_last())
 
 
-def upgrade(target: str, json: bool, accept: str | None) -> None:
+def upgrade(target: str, json: bool, accept: str | None, database: str) -> None:
     """Apply revisions up to a target."""
-    _move(command.upgrade, target or "head", "Nothing to apply.", json, accept=accept)
+    target = target or "head"
+    _move(command.upgrade, target, "Nothing to apply.", json, accept=accept, database=database)
 
 
-def downgrade(target: str, json: bool) -> None:
+def downgrade(target: str, json: bool, database: str) -> None:
     """Roll revisions back to a target."""
     target = past_merge(target.removeprefix("target=") or "-1")
-    _move(command.downgrade, target, "Nothing to roll back.", json)
+    _move(command.downgrade, target, "Nothing to roll back.", json, database=database)
 
 
 def current() -> None:
@@ -160,36 +159,13 @@ def rebase(revision: str, onto: str) -> None:
         print("Review the change, then check it with: just db-check")
 
 
-def reset() -> None:
+def reset(database: str) -> None:
     """Drop the database, create it again and apply all revisions."""
-    settings = get_settings()
-    name = settings.postgres_db
-    where = f"{settings.postgres_host}:{settings.postgres_port}"
-    if settings.postgres_host not in LOOPBACK and _typed(f"{name} on {where}") != name:
-        raise CommandError(
-            f"Nothing was deleted: {where} is not this machine. Type {name} to go on."
-        )
-    print(f"Deleting {name} on {where} …", file=sys.stderr)
-    try:
-        with connect_to_server(settings) as server:
-            drop_database(server, settings.postgres_db)
-            create_missing_database(server, settings.postgres_db)
-    except psycopg.OperationalError as error:
-        raise CommandError(explain_connection_failure(settings, str(error))) from None
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise CommandError(
-            f"The role {settings.postgres_user} may not do this: {error.diag.message_primary}. "
-            "Grant it with: ALTER ROLE … CREATEDB"
-        ) from None
-    upgrade("head", json=False, accept=None)
 
+    def build(new: Settings) -> None:
+        _move(command.upgrade, "head", "Nothing to apply.", json=False, settings=new)
 
-def _typed(database: str) -> str:
-    """What is typed when asked for a database's name; nothing where nobody can type."""
-    try:
-        return input(f"Delete the database {database} with all its rows? Type its name: ")
-    except EOFError:
-        return ""
+    reset_database(get_settings().for_migrations(), database, build)
 
 
 def repair(revision: str, words: list[str], note: str) -> None:
@@ -255,20 +231,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _move(
-    alembic_command: Callable[..., None],
-    target: str,
-    nothing: str,
-    json: bool,
-    accept: str | None = None,
+    alembic_command: Callable[..., None], target: str, nothing: str, json: bool, **attributes: Any
 ) -> None:
     target = target.removeprefix("target=")
     config = alembic_config(alembic_command, revision=target)
-    config.attributes["accept"] = accept
     with stdout_for_events() if json else nullcontext() as events:
-        progress = config.attributes["progress"] = Progress(events)
+        progress = Progress(events)
+        config.attributes.update(attributes, progress=progress)
         try:
             alembic_command(config, target)
         except CommandError as error:
+            name = get_settings().postgres_db
+            if (
+                not json
+                and config.attributes.get("would_lose")
+                and is_typed(name, f"{error}\nOr go on now.")
+            ):
+                _move(alembic_command, target, nothing, json, **{**attributes, "database": name})
+                return
             progress.fail(str(error))
             raise
         progress.summarize(nothing)

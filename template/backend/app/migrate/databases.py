@@ -13,13 +13,19 @@ from psycopg.sql import SQL, Identifier
 from app.core.config import Settings
 from app.core.files import unnamed_file
 from app.db.password import with_password
+from app.migrate.marks import mark
 from app.migrate.starting_up import once_it_accepts
 
 CONNECT_TIMEOUT_S = 10
 
 
-def connect_to_server(settings: Settings, database: str = "postgres") -> Connection:
+def connect_to_server(
+    settings: Settings, database: str = "postgres", options: str = ""
+) -> Connection:
     """An autocommitting connection, to the maintenance database unless told otherwise.
+
+    Args:
+        options: Settings of the session, as `-c NAME=VALUE`.
 
     Raises:
         psycopg.OperationalError: no connection.
@@ -28,10 +34,12 @@ def connect_to_server(settings: Settings, database: str = "postgres") -> Connect
         with_password,
         psycopg.connect,
         settings.postgres_password,
+        conninfo=make_conninfo(**settings.tls),
         host=settings.postgres_host,
         port=settings.postgres_port,
         user=settings.postgres_user,
         dbname=database,
+        options=options,
         autocommit=True,
         connect_timeout=CONNECT_TIMEOUT_S,
     )
@@ -52,6 +60,7 @@ def connection_file(settings: Settings) -> Iterator[str]:
             user=settings.postgres_user,
             dbname=settings.postgres_db,
             passfile=f"/dev/fd/{descriptor}",
+            **settings.tls,
         )
 
 
@@ -64,19 +73,27 @@ def _password_line(settings: Settings) -> str:
     return f"*:*:*:{user}:{password}\n"
 
 
-def create_missing_database(server: Connection, name: str) -> bool:
-    """Creates a database and tells whether it had to."""
+def create_missing_database(server: Connection, name: str, marked: bool = True) -> bool:
+    """Creates a database and tells whether it had to.
+
+    Args:
+        marked: As a development database, see marks.py.
+    """
     if server.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
         return False
     server.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
+    if marked:
+        mark(server, name)
     return True
 
 
-def clone_database(server: Connection, template: str, name: str) -> None:
-    """Copies a database that nobody is connected to."""
+def clone_database(server: Connection, template: str, name: str, marked: bool = True) -> None:
+    """Copies a database that nobody is connected to, but for its comment."""
     server.execute(
         SQL("CREATE DATABASE {} TEMPLATE {}").format(Identifier(name), Identifier(template))
     )
+    if marked:
+        mark(server, name)
 
 
 def drop_database(server: Connection, name: str) -> None:

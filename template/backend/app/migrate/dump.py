@@ -1,6 +1,5 @@
 """What pg_dump says of a database's schema, object by object."""
 
-import os
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -70,23 +69,25 @@ def run_pg_dump(settings: Settings, *options: str) -> str:
         CommandError: pg_dump is missing, or failed.
     """
     try:
-        from devdb.binaries import bin_dir
+        from devdb.binaries import NO_TLS, bin_dir, environment
     except ModuleNotFoundError:
         raise CommandError(
             "Schemas are compared by pg_dump, which the production image does not have. "
             "Run this in the project."
         ) from None
-    program = bin_dir() / "pg_dump"
+    program = bin_dir("pg_dump") / "pg_dump"
     excluded = [f"--exclude-table={table}" for table in OWN_TABLES]
     with connection_file(settings) as conninfo:
         done = subprocess.run(
             [program, "--encoding=UTF8", *excluded, *options, conninfo],
             capture_output=True,
             close_fds=False,
-            env={name: value for name, value in os.environ.items() if not name.startswith("PG")},
+            env=environment(),
         )
     if done.returncode != 0:
-        raise CommandError(f"pg_dump failed: {done.stderr.decode(errors='replace').strip()}")
+        reason = done.stderr.decode(errors="replace").strip()
+        hint = f"\n{NO_TLS}" if "no encryption" in reason or "SSL support" in reason else ""
+        raise CommandError(f"pg_dump failed: {reason}{hint}")
     return done.stdout.decode()  # not as text: rows may hold carriage returns
 
 

@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
 from app.core.files import ConfigurationError
 from app.migrate import interrupts
+from app.migrate.development import in_development
 from app.migrate.errors import FailedRevisionError, StoppedError, describe_error, relative_path
 from app.migrate.history import explain_several_heads, heads, read_revisions
 from app.migrate.missing_extension import explain_missing_extension
@@ -165,7 +166,7 @@ def _explain_command_error(message: str) -> str:
         return (
             f"{message.removesuffix('.')}. `just db-history` lists the known ones. If it is the "
             "database that is at this revision, its file is on another branch or was deleted: "
-            "get it from git, or start over without the rows: just db-reset"
+            "get it from git" + in_development(", or start over without the rows: just db-reset")
         )
     if message.startswith("Multiple head revisions are present"):
         return explain_several_heads(heads(read_revisions()))

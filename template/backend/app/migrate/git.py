@@ -2,7 +2,8 @@
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from pathlib import Path
 
 from alembic.util import CommandError
 
@@ -73,6 +74,24 @@ def python_files_at(commit: str, folder: str) -> dict[str, bytes]:
         files[path] = answer[start:end]
         position = end + 1
     return files
+
+
+def not_in_head(paths: Collection[Path]) -> list[Path]:
+    """The files that HEAD does not have as they are: every one, without a commit.
+
+    What `git status` says of them depends on the user's settings.
+
+    Raises:
+        CommandError: git is not installed, or this is no git repository.
+    """
+    git("rev-parse", "--git-dir")
+    if not paths or not commit_exists("HEAD"):
+        return list(paths)
+    listed = git("ls-tree", "-r", "-z", "--full-name", "HEAD", "--", VERSIONS_IN_GIT).split("\0")
+    there = {line.partition("\t")[0].split()[2] for line in listed if line}
+    names = "".join(f"{path}\n" for path in paths).encode()
+    hashes = os.fsdecode(_checked("hash-object", "--stdin-paths", input=names)).split()
+    return [path for path, value in zip(paths, hashes, strict=True) if value not in there]
 
 
 def git(*arguments: str) -> str:

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, inspect
 from app.core.files import BACKEND_DIR
 from app.migrate.ancestry import describe_ahead, newest, reachable, revisions_ahead
 from app.migrate.connection import connect
+from app.migrate.development import in_development
 from app.migrate.git import git
 from app.migrate.history import read_revision
 from app.migrate.ledger import TABLE_NAME, Entry, add_rows, ledger, ledger_row, read_entries
@@ -199,7 +200,8 @@ def explain(differences: list[Difference], heads: Collection[str]) -> str:
     lines = [f"{count} not what this database applied."]
     for difference in differences:
         lines += _explain_one(difference, heads)
-    return "\n".join([*lines, "A development database can also start over: just db-reset"])
+    start_over = in_development("A development database can also start over: just db-reset")
+    return "\n".join([*lines, *filter(None, [start_over])])
 
 
 def _explain_one(difference: Difference, heads: Collection[str]) -> list[str]:
@@ -221,9 +223,10 @@ def _explain_one(difference: Difference, heads: Collection[str]) -> list[str]:
         )
     else:
         problem = f"was edited ({_shown(file.path)}): other databases get another schema."
-    accept = f"    Or accept it after review: just db-repair {entry.revision}"
+    accept = in_development(f"    Or accept it after review: just db-repair {entry.revision}")
     is_at_missing = file is None and not squash and entry.revision in heads
-    return [f"{revision} {problem}", f"    {way_back}", *([] if is_at_missing else [accept])]
+    ways = [f"    {way_back}", *([] if is_at_missing or not accept else [accept])]
+    return [f"{revision} {problem}", *ways]
 
 
 def _way_back(entry: Entry, file: Revision | None) -> str:

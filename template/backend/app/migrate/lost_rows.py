@@ -11,8 +11,8 @@ from alembic.util import CommandError
 from psycopg import Connection
 from psycopg.sql import SQL, Identifier
 
-from app.core.config import get_settings
 from app.migrate.databases import connect_to_server
+from app.migrate.shadow_server import configured_settings
 
 
 def refuse_lost_rows(tables: Collection[tuple[str, str]]) -> None:
@@ -24,7 +24,7 @@ def refuse_lost_rows(tables: Collection[tuple[str, str]]) -> None:
     Raises:
         CommandError: a table has rows; says how to name it.
     """
-    settings = get_settings()
+    settings = configured_settings()
     try:
         with connect_to_server(settings, settings.postgres_db) as connection:
             full = [table for table in sorted(tables) if _has_rows(connection, *table)]

@@ -8,6 +8,7 @@ from alembic.util import CommandError
 
 from app.migrate.ancestry import reachable
 from app.migrate.connection import connect
+from app.migrate.development import in_development
 from app.migrate.git import git_or_none
 from app.migrate.history import read_revisions
 from app.migrate.integrity import parents_of
@@ -112,7 +113,8 @@ def _refuse_needed(
     if revision in heads:
         raise CommandError(
             f"The database is at revision {revision} itself: without its file no command knows "
-            "where that is. Get it from git, or start over without the rows: just db-reset"
+            "where that is. Get it from git"
+            + in_development(", or start over without the rows: just db-reset")
         )
     for file in revisions.values():
         if revision in file.parents:

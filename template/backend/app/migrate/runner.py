@@ -20,6 +20,7 @@ from app.migrate.integrity import (
     verify_applied,
 )
 from app.migrate.locks import one_migrator
+from app.migrate.loss import nothing_lost
 from app.migrate.one_transaction import OneTransaction
 from app.migrate.progress import Progress
 from app.migrate.retry import retrying
@@ -73,7 +74,10 @@ def run_revisions(
             progress.again = plan(context, read_heads(connection), command)
             progress.notes = withhold_refused(context, connection)
             connection.rollback()  # Alembic leaves the end of a transaction to whoever began it
-            with OneTransaction(connection, progress):
+            with (
+                nothing_lost(context, connection, settings),
+                OneTransaction(connection, progress),
+            ):
                 retrying(run, connection, settings, progress, may_repeat)
             if context.get_context().purge:
                 record_purge(connection)

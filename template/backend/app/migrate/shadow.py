@@ -35,8 +35,8 @@ from app.migrate.metadata import compares_models
 from app.migrate.revision_file import LATEST, VERSIONS, content
 from app.migrate.shadow_server import overrides, shadow_server
 
-# With the mark and the checksum an identifier of at most 63 bytes.
-MAX_PREFIX_LENGTH = 40
+# With what is put behind it an identifier of at most 63 bytes.
+MAX_PREFIX_BYTES = 34
 CHECKSUM_LENGTH = 12
 # How many a command may have added since the shadow database was built; more build it anew.
 MAX_NEW_REVISIONS = 20
@@ -128,9 +128,9 @@ def temporary_database(beside: Settings, purpose: str, template: str = "") -> It
         try:
             with _explained(beside):
                 if template:
-                    clone_database(connection, template, name)
+                    clone_database(connection, template, name, marked=False)
                 else:
-                    create_missing_database(connection, name)
+                    create_missing_database(connection, name, marked=False)
             yield beside.model_copy(update={"postgres_db": name})
         finally:
             drop_database(connection, name)
@@ -207,10 +207,13 @@ def _build(connection: Connection, server: Settings, name: str) -> None:
                 continue
             with suppress(psycopg.errors.ObjectInUse):
                 connection.execute(SQL("DROP DATABASE {}").format(Identifier(stale)))
-        create_missing_database(connection, building)
+        create_missing_database(connection, building, marked=False)
     # A process of its own: Alembic runs one environment at a time. Rows are those of revisions.
     done = subprocess.run(
-        [sys.executable, "-m", "app.migrate", "upgrade", "--accept", "shadow database"],
+        [
+            *(sys.executable, "-m", "app.migrate", "upgrade"),
+            *("--accept", "shadow database", "--database", building),
+        ],
         cwd=BACKEND_DIR,
         env={**os.environ, **overrides(server), "POSTGRES_DB": building},
         capture_output=True,
@@ -246,7 +249,13 @@ def _reuse_previous(connection: Connection, prefix: str, building: str) -> None:
 
 
 def _prefix(server: Settings) -> str:
-    return f"{server.postgres_db[:MAX_PREFIX_LENGTH]}_shadow_"
+    """What the names of its databases begin with, and no name that somebody thought of.
+
+    A mark that is there from the first moment: a killed command leaves nothing that isn't known.
+    """
+    name = server.postgres_db.encode()
+    number = hashlib.sha256(b"shadow of " + name).hexdigest()[:6]
+    return f"{name[:MAX_PREFIX_BYTES].decode(errors='ignore')}_shadow_{number}_"
 
 
 def _rename(connection: Connection, old: str, new: str) -> None:

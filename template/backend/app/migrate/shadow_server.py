@@ -12,12 +12,20 @@ from pydantic import SecretStr
 
 from app.core.config import Settings, get_settings
 from app.migrate.connection import explain_connection_failure
-from app.migrate.databases import connect_to_server
+from app.migrate.databases import connect_to_server, create_missing_database
+from app.migrate.development import is_development
+from app.migrate.marks import mark
+
+_configured: list[Settings] = []
 
 
 @contextmanager
 def shadow_server(settings: Settings) -> Iterator[tuple[Settings, Connection]]:
-    """The configured server, or a throwaway one when nothing answers there; and a connection.
+    """The server for databases that come and go, and a connection.
+
+    It is the configured one where that has a marked development database, else a throwaway one:
+    nothing answers, or it is not for trying things out. Nor is one that is reached by TLS only,
+    which the programs that dump schemas don't have.
 
     Raises:
         CommandError: the configured one runs and refuses the connection.
@@ -29,8 +37,9 @@ def shadow_server(settings: Settings) -> Iterator[tuple[Settings, Connection]]:
             raise CommandError(explain_connection_failure(settings, str(error))) from None
     else:
         with connection:
-            yield settings, connection
-        return
+            if _is_for_shadows(settings, connection):
+                yield settings, connection
+                return
     with _throwaway(settings) as server, connect_to_server(server) as connection:
         yield server, connection
 
@@ -43,6 +52,7 @@ def one_server() -> Iterator[None]:
         CommandError: the configured one runs and refuses the connection.
     """
     with shadow_server(get_settings()) as (server, _):
+        _configured.append(get_settings())
         replaced = {name: os.environ.get(name) for name in overrides(server)}
         os.environ.update(overrides(server))
         get_settings.cache_clear()
@@ -54,6 +64,17 @@ def one_server() -> Iterator[None]:
                 if value is not None:
                     os.environ[name] = value
             get_settings.cache_clear()
+            _configured.pop()
+
+
+def configured_settings() -> Settings:
+    """The settings, also while a throwaway server is in place of the one that they name."""
+    return _configured[0] if _configured else get_settings()
+
+
+def _is_for_shadows(settings: Settings, connection: Connection) -> bool:
+    has_programs = not connection.pgconn.ssl_in_use or bool(os.environ.get("POSTGRES_BIN_DIR"))
+    return has_programs and is_development(settings, connection)
 
 
 @contextmanager
@@ -68,9 +89,15 @@ def _throwaway(settings: Settings) -> Iterator[Settings]:
             "postgres_host": "127.0.0.1",
             "postgres_port": free_port(),
             "postgres_password": SecretStr(secrets.token_hex(16)),
+            "postgres_sslmode": "disable",
+            "app_env": "development",
         }
     )
     with throwaway_server(server):
+        # What runs in one_server() meets it as the configured server, with its database.
+        with connect_to_server(server) as connection:
+            if not create_missing_database(connection, server.postgres_db):
+                mark(connection, server.postgres_db)
         yield server
 
 
@@ -82,4 +109,6 @@ def overrides(server: Settings) -> dict[str, str]:
         "POSTGRES_HOST": server.postgres_host,
         "POSTGRES_PORT": str(server.postgres_port),
         "POSTGRES_PASSWORD": server.postgres_password.get_secret_value(),
+        "POSTGRES_SSLMODE": server.postgres_sslmode or "prefer",
+        "APP_ENV": server.app_env,
     }

@@ -27,7 +27,7 @@ from app.migrate.ancestry import reachable
 from app.migrate.baseline import dumped_statements, read_baseline, render_revision
 from app.migrate.connection import connect
 from app.migrate.dump import in_one_form
-from app.migrate.git import git, git_or_none
+from app.migrate.git import not_in_head
 from app.migrate.history import ancestors, heads, read_revisions, refuse_several_heads
 from app.migrate.integrity import parents_of
 from app.migrate.revision_file import VERSIONS, Revision, checksum
@@ -53,7 +53,7 @@ def squash_history(target: str) -> tuple[Path, int]:
         CommandError: the history can't be squashed there; every file is as it was.
     """
     plan = plan_squash(read_revisions(), target)
-    _refuse_uncommitted()
+    _refuse_uncommitted(plan.files)
     now = datetime.now(UTC)
     with shadow_database(get_settings()) as shadow, _history_until(plan, shadow) as old:
         source = render_revision(plan.target, plan.replaces, read_baseline(old), now)
@@ -111,18 +111,19 @@ def plan_squash(revisions: Mapping[str, Revision], target: str) -> Squash:
     )
 
 
-def _refuse_uncommitted() -> None:
+def _refuse_uncommitted(files: list[Path]) -> None:
     """Refuses to delete what git could not give back."""
     try:
-        if git_or_none("rev-parse", "--git-dir") is None:
-            return
-    except CommandError:  # no git
-        return
-    changes = git("status", "--porcelain", "--", "alembic/versions").splitlines()
-    if changes:
+        missing = not_in_head(files)
+    except CommandError as error:
+        raise CommandError(
+            f"Squashing deletes {len(files)} files, and only git could give them back: {error}\n"
+            'Commit them first: git init && git add --all && git commit --message "Start"'
+        ) from None
+    if missing:
         raise CommandError(
             "These revision files are not in git as they are, and squashing deletes files. "
-            "Commit them first:\n" + "\n".join(changes)
+            "Commit them first:\n" + "\n".join(f"    {path.name}" for path in missing)
         )
 
 

@@ -7,6 +7,7 @@ from alembic.script import Script, ScriptDirectory
 from alembic.util import CommandError
 
 from app.migrate.connection import connect
+from app.migrate.development import in_development
 from app.migrate.history import ancestors
 from app.migrate.revision_file import Revision
 
@@ -65,13 +66,15 @@ def explain_unknown(unknown: Collection[str], squashed: Mapping[str, str]) -> st
         return (
             f"The database is at revision {names}, which was squashed into {', '.join(into)} "
             "together with later ones that it lacks: it can't be upgraded from here. Deploy the "
-            "release from before the squash first, then this one. A development database can "
-            "start over without the rows: just db-reset"
+            "release from before the squash first, then this one."
+            + in_development(
+                " A development database can start over without the rows: just db-reset"
+            )
         )
     return (
         f"The database is at revision {names}, which has no file in "
-        "backend/alembic/versions. It is on another branch or was deleted: get it from git, "
-        "or start over without the rows: just db-reset"
+        "backend/alembic/versions. It is on another branch or was deleted: get it from git"
+        + in_development(", or start over without the rows: just db-reset")
     )
 
 

@@ -14,7 +14,14 @@ from pathlib import Path
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from app.core.files import BACKEND_DIR, PROJECT_DIR, SECRETS_DIRS, ConfigurationError, read_secret
+from app.core.files import (
+    BACKEND_DIR,
+    PROJECT_DIR,
+    SECRETS_DIRS,
+    ConfigurationError,
+    read_secret,
+    tls_parameters,
+)
 from app.migrate.ancestry import describe_ahead, newest, reachable, revisions_ahead
 from app.migrate.revision_file import LATEST, checksum, parse_revision, revision_files
 
@@ -65,6 +72,7 @@ def read_address() -> dict[str, str]:
         "user": values["postgres_user"],
         "dbname": values["postgres_db"],
         "password": values.get("postgres_password") or _secret("postgres_password"),
+        **tls_parameters(values),
     }
     # libpq takes from these what a connection leaves open.
     if any(os.environ.get(name) for name in ("PGHOSTADDR", "PGOPTIONS", "PGSERVICE")):
