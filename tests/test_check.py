@@ -495,10 +495,11 @@ def test_a_history_that_can_not_be_applied(project: Project) -> None:
 
 def test_a_deleted_revision_that_others_follow_is_got_back(project: Project) -> None:
     next(project.versions.glob("*bbbb.py")).unlink()
+    back: re.Match[str] | None = None
     for deleted in ("not committed", "committed"):
         refused = project.just("db-check").refused("follows revision bbbb, which has no file")
         back = re.search(r"Get it back with: (git checkout \S+ -- \S+bbbb.py)", refused.out)
-        assert back, deleted
+        assert back is not None, deleted
         assert "db-rebase" not in refused.out
         for command in (["history"], ["heads"], ["show", "head"], ["revision", "-m", "x"]):
             answer = project.alembic(*command)
@@ -507,7 +508,9 @@ def test_a_deleted_revision_that_others_follow_is_got_back(project: Project) -> 
             assert "Traceback" not in answer.text
         for recipe in ("db-history", "db-rebase", "db-migrate"):
             project.just(recipe).refused(back[1])
-        commit(project, "Delete it")
+        if deleted == "not committed":
+            commit(project, "Delete it")
+    assert back is not None
     project.run("bash", "-euc", back[1], cwd=project.path / "docs").ok()
     assert marks(project.just("db-check").ok())["history"] == "ok"
 

@@ -231,9 +231,7 @@ def test_two_classes_of_one_name_are_registered_under_two_or_by_their_packages(
     project.just("db-migrate").refused(lines[1])
     for registered in ("\n".join(lines), "from app.models import crm, shop  # noqa: F401"):
         base.write_text(f"{before}\n{registered}\n")
-        assert (
-            "7 tables" in project.just("db-check").out or "6 tables" in project.just("db-check").out
-        )
+        assert re.search(r"ok +models ", project.just("db-check").out)
 
 
 RELATIONS = """\

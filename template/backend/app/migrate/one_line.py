@@ -24,6 +24,8 @@ def line_breaks(revisions: Mapping[str, Revision], new: Collection[str]) -> list
         for parent in revision.parents
         if parent not in revisions
     ]
+    if findings:
+        return findings  # where it is missing there are heads that none of the branches made
     roots = [revision.path.name for revision in revisions.values() if not revision.parents]
     if len(roots) > 1 and any(not revisions[name].parents for name in new):
         message = f"The history has {len(roots)} first revisions: {', '.join(roots)}."
