@@ -145,7 +145,7 @@ def set_not_null_if_filled(table: str, column: str, *, schema: str | None = None
     What was dropped is gone. The column can then be NULL, and the revision's upgrade drops it again.
     """
     target, quoted = _quoted(table, schema), _quoted(column)
-    rows = f"SELECT FROM {target} WHERE {quoted} IS NULL"  # noqa: S608 - quoted by psycopg
+    rows = f"SELECT FROM {target} WHERE {quoted} IS NULL"
     found = _read(f"SELECT EXISTS ({rows}) AS lacks")
     if found and found.lacks:
         print(
