@@ -230,7 +230,10 @@ def test_a_dropped_column_comes_back_for_rows_without_it(project: Project) -> No
     project.write("backend/app/models/shop.py", COUNTED.format(size=""))
     project.migrate()
     project.just("db-upgrade").ok()
-    may_be_null = "SELECT NOT attnotnull FROM pg_attribute WHERE attname = 'size'"
+    may_be_null = (
+        "SELECT NOT attnotnull FROM pg_attribute"
+        " WHERE attrelid = 'crate'::regclass AND attname = 'size'"
+    )
     with project.connect() as connection:
         connection.execute("INSERT INTO crate VALUES (1)")
         said = project.just("db-downgrade").ok().text

@@ -495,7 +495,6 @@ def test_a_history_that_can_not_be_applied(project: Project) -> None:
 
 def test_a_deleted_revision_that_others_follow_is_got_back(project: Project) -> None:
     next(project.versions.glob("*bbbb.py")).unlink()
-    back: re.Match[str] | None = None
     for deleted in ("not committed", "committed"):
         refused = project.just("db-check").refused("follows revision bbbb, which has no file")
         back = re.search(r"Get it back with: (git checkout \S+ -- \S+bbbb.py)", refused.out)
@@ -511,6 +510,7 @@ def test_a_deleted_revision_that_others_follow_is_got_back(project: Project) -> 
         if deleted == "not committed":
             commit(project, "Delete it")
     assert back is not None
+    assert back
     project.run("bash", "-euc", back[1], cwd=project.path / "docs").ok()
     assert marks(project.just("db-check").ok())["history"] == "ok"
 

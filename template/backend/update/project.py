@@ -18,10 +18,7 @@ BROKEN = (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError)
 HERE = shlex.quote(str(PROJECT))
 # Only this folder: the repository may hold more, with changes of its own. Nothing is deleted: what
 # goes is in the stash, files of somebody here, too.
-UNDO = (
-    f"cd {HERE} && git reset --quiet -- . "
-    "&& git stash push --quiet --include-untracked -- ."
-)
+UNDO = f"cd {HERE} && git reset --quiet -- . && git stash push --quiet --include-untracked -- ."
 
 
 def git(*arguments: str, cwd: Path = PROJECT) -> str:

@@ -152,6 +152,7 @@ class OneTransaction(logging.Handler):
 
     def _rolls_back(self, connection: Connection) -> None:
         self._is_rolled_back = self._is_watching
+        self._is_fresh = False  # the reset was rolled back, too
 
     def _commits(self, connection: Connection) -> None:
         if self._is_watching:

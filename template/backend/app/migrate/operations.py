@@ -180,15 +180,13 @@ def set_not_null_if_filled(table: str, column: str, *, schema: str | None = None
     What was dropped is gone. The column can then be NULL, and the revision's upgrade drops it again.
     """
     target, quoted = _quoted(table, schema), _quoted(column)
-    select = f"SELECT EXISTS (SELECT FROM {target} WHERE {quoted} IS NULL) AS lacks"  # noqa: S608
-    found = _read(select)
+    rows = f"SELECT FROM {target} WHERE {quoted} IS NULL"
+    found = _read(f"SELECT EXISTS ({rows}) AS lacks")
     if found and found.lacks:
-        print(
-            f"  {table}.{column} stays without NOT NULL: there are rows, and their values are gone.",
-            file=sys.stderr,
-        )
-    else:
-        _execute(f"ALTER TABLE {target} ALTER COLUMN {quoted} SET NOT NULL")
+        stays = f"{table}.{column} stays without NOT NULL"
+        print(f"  {stays}: there are rows, and their values are gone.", file=sys.stderr)
+        return
+    _execute(f"ALTER TABLE {target} ALTER COLUMN {quoted} SET NOT NULL")
 
 
 def _add_constraint(name: str, table: str, definition: str, schema: str | None) -> None:
