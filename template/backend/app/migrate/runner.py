@@ -71,8 +71,8 @@ def run_revisions(
             refuse_ahead(connection)
             verify_applied(connection)
             load_scripts(context.script)
-            progress.again = plan(context, read_heads(connection), command)
             progress.notes = withhold_refused(context, connection)
+            progress.again = plan(context, read_heads(connection), command)
             connection.rollback()  # Alembic leaves the end of a transaction to whoever began it
             with (
                 nothing_lost(context, connection, settings),
