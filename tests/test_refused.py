@@ -77,7 +77,9 @@ def test_a_refused_revision_waits_for_an_answer_where_there_are_rows(
     # In an emergency, and the ledger has the reason.
     copy = other_database(project, "copy", like=project)
     assert project.just("db-upgrade", "--accept", " ", POSTGRES_DB=copy).code == 2
-    project.just("db-upgrade", "--accept", "we're down", POSTGRES_DB=copy).ok()
+    # (The copy is not marked as a development database.)
+    given = ("--accept", "we're down", "--database", copy)
+    project.just("db-upgrade", *given, POSTGRES_DB=copy).ok()
     with project.connect(dbname=copy) as connection:
         notes = connection.execute("SELECT note FROM migration_ledger ORDER BY id DESC LIMIT 1")
         assert notes.fetchone() == ("accepted ban-drop-column: we're down",)
