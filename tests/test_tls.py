@@ -115,7 +115,7 @@ def test_every_command_works_where_only_tls_is_taken(
     )
     assert "Marked" in project.just("start", "--mark", "book_club").ok().out
     project.just("db-upgrade").ok()
-    quick = "from app.migrate.up_to_date import newest_applied; print(newest_applied())"
+    quick = "from app.migrate.up_to_date import where_it_is; print(where_it_is())"
     assert "initial schema" in project.python(quick).ok().out
     project.just("db-model", "Widget").ok()
     project.just("db-migrate").ok()

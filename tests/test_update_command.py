@@ -125,7 +125,7 @@ def test_a_step_that_fails_says_how_to_go_on(living: Project, template: Path) ->
         "still-in-use", "`just db-migrate` did not succeed", "just update --continue"
     )
     assert "just db-check" not in refused.out
-    living.just("update", "--continue").refused("still-in-use", "`just db-check` did not")
+    living.just("update", "--continue").refused("Not answered", "still-in-use")
     (written,) = [path for path in living.revisions() if "template_0_2_0" in path.name]
     text = written.read_text()
     reasons = 'accepted = {"still-in-use": "Unused."}'

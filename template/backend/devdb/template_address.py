@@ -17,7 +17,7 @@ def warn_of_secret() -> None:
     """Says on standard error that there is one, and what to do."""
     try:
         answers = ANSWERS.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):  # whoever needs it says so
+    except (OSError, UnicodeDecodeError) as _:  # whoever needs it says so
         return
     if SECRET.search(answers):
         print(

@@ -2,18 +2,14 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import SecretStr
 from sqlalchemy import URL, Engine, event
 from sqlalchemy.engine.interfaces import Dialect
 
-Connected = TypeVar("Connected")
 
-
-def with_password(
-    connect: Callable[..., Connected], password: SecretStr, **parameters: Any
-) -> Connected:
+def with_password(connect: Callable[..., Any], password: SecretStr, **parameters: Any) -> Any:
     """What `connect` returns. Its exceptions come without the frames of the driver: these hold it."""
     try:
         return connect(**parameters, password=password.get_secret_value())

@@ -44,6 +44,6 @@ def _path_at(commit: str, revision: str) -> str:
         try:
             if revision.encode() in files[path] and revision_of(files[path]) == revision:
                 return path
-        except (SyntaxError, ValueError):
+        except (SyntaxError, ValueError) as _:
             continue
     return ""

@@ -8,7 +8,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
+from functools import wraps
 from types import TracebackType
 from typing import Any
 
@@ -89,7 +89,14 @@ class OneTransaction(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         step = record.args[0] if isinstance(record.args, tuple) and record.args else None
         if isinstance(step, RevisionStep):
-            step.migration_fn = partial(self._run, step.migration_fn)
+            step.migration_fn = self._held(step.migration_fn)
+
+    def _held(self, function: Callable[..., None]) -> Callable[..., None]:
+        @wraps(function)
+        def run(**values: Any) -> None:
+            self._run(function, **values)
+
+        return run
 
     def _run(self, function: Callable[..., None], **values: Any) -> None:
         # A try before this one may have left something, in autocommit mode.

@@ -28,9 +28,7 @@ from app.migrate.report import Finding
 ELSEWHERE = "elsewhere"
 REGISTRY = "    registry(metadata=SQLModel.metadata)"
 NOT_COMPARED = "no revision would ever be written for it."
-OTHER_DATABASE = (
-    f'If it is in another database, say so, with the reason: MetaData(info={{"{ELSEWHERE}": "…"}})'
-)
+OTHER_DATABASE = 'If it is in another database, say why: MetaData(info={"elsewhere": "…"})'
 
 
 def uncompared_tables(compared: MetaData) -> Iterator[Finding]:
