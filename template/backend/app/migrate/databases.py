@@ -43,7 +43,8 @@ def connect_to_server(
         autocommit=True,
         connect_timeout=CONNECT_TIMEOUT_S,
     )
-    return once_it_accepts(settings, connect, psycopg.OperationalError)
+    connection: Connection = once_it_accepts(settings, connect, psycopg.OperationalError)
+    return connection
 
 
 @contextmanager

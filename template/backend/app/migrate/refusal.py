@@ -73,7 +73,7 @@ def record_refusal(path: Path, rules: Mapping[str, str]) -> None:
     lines = source.splitlines(keepends=True)
     ends = [node.end_lineno or 0 for node in ast.parse(source).body if _names(node) & HEADER]
     pairs = "".join(f"    {rule!r}: {what!r},\n" for rule, what in rules.items())
-    lines.insert(max(ends), f"refused = {{\n{pairs}}}\n")
+    lines.insert(max(ends), "refused = {\n" + pairs + "}\n")
     path.write_text("".join(lines), encoding="utf-8")
     command = [sys.executable, "-m", "ruff", "format", "--quiet", str(path)]
     subprocess.run(command, check=False)

@@ -76,7 +76,7 @@ def parse_revision(path: Path, source: bytes) -> Revision:
     for name in ("accepted", "refused"):
         rules = values.get(name, {})
         if not isinstance(rules, dict) or not all(isinstance(v, str) for v in rules.values()):
-            raise ValueError(f'{name} is not of this form: {{"rule": "text"}}')
+            raise ValueError(name + ' is not of this form: {"rule": "text"}')
     down = values["down_revision"]
     parents = (down,) if isinstance(down, str) else tuple(down or ())
     return Revision(

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any
 
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import PGconn, Ping
@@ -11,10 +11,10 @@ from psycopg.pq import PGconn, Ping
 from app.core.config import Settings
 from app.migrate.pauses import backoff
 
-T = TypeVar("T")
 
-
-def once_it_accepts(settings: Settings, connect: Callable[[], T], error_type: type[Exception]) -> T:
+def once_it_accepts(
+    settings: Settings, connect: Callable[[], Any], error_type: type[Exception]
+) -> Any:
     """What a connection attempt returns, repeated while the server says that it is not ready.
 
     That is for as long as migrations wait for anything, `migration_wait_s`.
