@@ -21,13 +21,15 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import count
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import copier
 import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier, Literal
 from pytest_copie.plugin import Copie
+
+from tests import quick
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 pytest_plugins = ["tests.living"]
@@ -70,6 +72,9 @@ class Project:
     path: Path
     env: dict[str, str] = field(default_factory=dict)
     shared_password: str = ""
+    shared_environment: str = ""
+    # Forks of a Python that has imported the libraries, where that makes no difference.
+    quick: ClassVar[bool] = True
 
     @property
     def backend(self) -> Path:
@@ -87,16 +92,24 @@ class Project:
         timeout: float = 120,
         **env: Any,
     ) -> Result:
+        words = [str(part) for part in command]
+        environment = {**self.env, **env}
+        argv = self.quick and cwd in {None, self.backend} and self._python(words, environment)
+        if argv:
+            return Result(*quick.run(environment, self.backend, argv, input or "", timeout))
         done = subprocess.run(
-            [str(part) for part in command],
+            words,
             cwd=cwd or self.path,
-            env={**self.env, **env},
+            env=environment,
             input=input if input is not None else "",
             capture_output=True,
             text=True,
             timeout=timeout,
         )
         return Result(done.returncode, done.stdout, done.stderr)
+
+    def _python(self, words: list[str], environment: dict[str, str]) -> list[str] | None:
+        return quick.behind(words, environment, self.backend, self.shared_environment)
 
     def just(self, *arguments: str, cwd: Path | None = None, **env: Any) -> Result:
         return self.run("just", *arguments, cwd=cwd, **env)
@@ -228,6 +241,21 @@ def clean_environment(home: Path) -> dict[str, str]:
     }
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With FAULT_ROUNDS, every fifth case of the long fault tests: a different one for each release."""
+    if "FAULT_ROUNDS" not in os.environ:
+        return
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("faults"):
+            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    left_out = {
+        item for alike in cases.values() if len(alike) > 10 for item in set(alike) - set(alike[::5])
+    }
+    config.hook.pytest_deselected(items=list(left_out))
+    items[:] = [item for item in items if item not in left_out]
+
+
 def pytest_sessionstart(session: pytest.Session) -> None:
     config = session.config
     if hasattr(config, "workerinput") or config.option.collectonly:
@@ -303,6 +331,7 @@ def homes(base_environment: dict[str, str], shared: dict[str, str]) -> Iterator[
             "POSTGRES_DB": "postgres",
         },
         shared["password"],
+        base_environment["UV_PROJECT_ENVIRONMENT"],
     )
 
     def make(path: Path, like: Project | None = None) -> Project:
@@ -333,6 +362,12 @@ def homes(base_environment: dict[str, str], shared: dict[str, str]) -> Iterator[
         for name in made:
             drop = SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(Identifier(name))
             connection.execute(drop)
+
+
+@pytest.fixture
+def as_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command runs as users type it, by `just` and uv."""
+    monkeypatch.setattr(Project, "quick", False)
 
 
 @pytest.fixture

@@ -6,11 +6,9 @@ The page docs/schema-changes.md of the generated project is written from what is
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +16,7 @@ from pathlib import Path
 import pytest
 from psycopg.sql import SQL, Identifier
 
+from tests import quick
 from tests.changes import CHANGES, FINGERPRINT, Change, body
 from tests.conftest import REPOSITORY, Project, Result, accept, mark_database, render
 
@@ -36,14 +35,6 @@ class World:
 
     def __init__(self, project: Project) -> None:
         self.project = project
-        python = Path(project.env["UV_PROJECT_ENVIRONMENT"]) / "bin" / "python"
-        self._server = subprocess.Popen(
-            [python, Path(__file__).with_name("command_server.py")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=project.env,
-        )
         for number in range(len(CHANGES)):
             self.write(number, after=False)
         self.register()
@@ -51,16 +42,8 @@ class World:
         self.run("upgrade").ok()
 
     def run(self, *arguments: str) -> Result:
-        assert self._server.stdin is not None
-        assert self._server.stdout is not None
-        env = {
-            **self.project.env,
-            "PATH": f"{self.project.env['UV_PROJECT_ENVIRONMENT']}/bin:{self.project.env['PATH']}",
-        }
-        request = {"cwd": str(self.project.backend), "env": env, "args": arguments}
-        print(json.dumps(request), file=self._server.stdin, flush=True)
-        answer = json.loads(self._server.stdout.readline())
-        return Result(answer["code"], answer["out"], answer["err"])
+        argv = ["-m", "app.migrate", *arguments]
+        return Result(*quick.run(self.project.env, self.project.backend, argv))
 
     def write(self, number: int, after: bool) -> None:
         path = self.project.backend / "app" / "models" / f"t{number}.py"
@@ -106,9 +89,6 @@ class World:
             shutil.rmtree(backend / "alembic")
             saved.rename(backend / "alembic")
 
-    def close(self) -> None:
-        self._server.communicate(timeout=30)
-
 
 @pytest.fixture(scope="module")
 def world(
@@ -129,9 +109,7 @@ def world(
     with project.connect(dbname="postgres") as server:
         server.execute(SQL("CREATE DATABASE {}").format(Identifier(database)))
         mark_database(server, database)
-        world = World(project)
-        yield world
-        world.close()
+        yield World(project)
         server.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(database)))
 
 

@@ -11,6 +11,8 @@ import pytest
 
 from tests.conftest import Project, free_port
 
+pytestmark = pytest.mark.usefixtures("as_typed")
+
 WIDGET = """\
 from sqlmodel import Field, SQLModel
 

@@ -7,6 +7,7 @@ in another way than git's.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -360,7 +361,12 @@ def test_no_line_of_the_users_is_lost(world: World, story: list[Round]) -> None:
 
 
 @pytest.mark.faults
-@settings(max_examples=30, print_blob=True, deadline=None, suppress_health_check=QUIET)
+@settings(
+    max_examples=2 * int(os.environ.get("FAULT_ROUNDS", "15")),
+    print_blob=True,
+    deadline=None,
+    suppress_health_check=QUIET,
+)
 @given(st.lists(one_round, min_size=1, max_size=3))
 def test_no_line_of_the_users_is_lost_in_many_updates(world: World, story: list[Round]) -> None:
     check(world, story)
