@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from tests.conftest import Project, free_port, mark_database, shadow_prefix
+from tests.test_commands import write_revision
 
 
 @pytest.fixture
@@ -176,6 +177,23 @@ def test_a_role_that_may_not_create_databases_is_told(project: Project, has_shad
     finally:
         with project.connect() as connection:
             connection.execute(f"DROP ROLE {role}")
+
+
+def test_a_role_that_a_revision_makes_is_left_to_the_database_that_is_upgraded(
+    project: Project,
+) -> None:
+    role = f"reporting_{os.getpid()}"
+    write_revision(
+        project,
+        "readers",
+        f'op.execute("CREATE ROLE {role}; GRANT SELECT ON users TO {role}")',
+        f'op.execute("DROP OWNED BY {role}; DROP ROLE {role}")',
+    )
+    assert "Nothing to do" in project.just("db-migrate").ok().out
+    assert "down and up again (" in project.just("db-check").ok().out
+    project.just("db-upgrade").ok()
+    project.just("db-check").ok()
+    project.just("db-downgrade").ok()
 
 
 def test_a_table_that_may_not_be_read_is_named(project: Project) -> None:

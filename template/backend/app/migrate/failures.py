@@ -141,9 +141,8 @@ def _advice(state: str | None, statement: str, progress: Progress) -> str:
         return f"The server is full. Nothing to correct in the file: make room, then {again}"
     if state == DUPLICATE and "ROLE" in statement.upper():
         return (
-            "Roles belong to the server and not to a database: it is there for another one, or "
-            "for the shadow database that checks apply revisions to. Create it only if it is "
-            "missing: docs/database.md, Manual migrations. "
+            "Roles belong to the server and not to a database: it is there for another one. "
+            "Create it only if it is missing: docs/database.md, Manual migrations. "
             f"{_correct(progress)}"
         )
     return _correct(progress)

@@ -157,12 +157,11 @@ def refuse_rows(table: str, condition: str, reason: str, *, schema: str | None =
             f"THEN RAISE EXCEPTION '{message}'; END IF; END $do$"
         )
         return
-    connection = op.get_bind()
     _execute(f"LOCK TABLE {target}")  # against rows that come meanwhile
     select = f"SELECT count(*) FROM {target} WHERE {condition}"  # noqa: S608
     try:
-        with connection.begin_nested():
-            count = connection.execute(text(escaped(select))).scalar_one()
+        with op.get_bind().begin_nested():
+            count = op.get_bind().execute(text(escaped(select))).scalar_one()
         found = f"{count} row{'' if count == 1 else 's'} of {table}"
     except DataError as error:
         count, found = 1, f"Rows of {table} ({str(error.orig).strip()})"
@@ -175,10 +174,7 @@ def refuse_rows(table: str, condition: str, reason: str, *, schema: str | None =
 
 
 def set_not_null_if_filled(table: str, column: str, *, schema: str | None = None) -> None:
-    """Sets NOT NULL, unless rows have no value there: for the way back from a dropped column.
-
-    What was dropped is gone. The column can then be NULL, and the revision's upgrade drops it again.
-    """
+    """Sets NOT NULL, unless rows have no value: a dropped column came back without its values."""
     target, quoted = _quoted(table, schema), _quoted(column)
     rows = f"SELECT FROM {target} WHERE {quoted} IS NULL"
     found = _read(f"SELECT EXISTS ({rows}) AS lacks")

@@ -13,7 +13,7 @@ from alembic import command
 
 from app.core.config import Settings, get_settings
 from app.migrate.config import alembic_config
-from app.migrate.databases import connect_to_server
+from app.migrate.databases import connect_to_server, drop_database
 from app.migrate.drift import differences
 from app.migrate.dump import Schema, read_schema
 from app.migrate.errors import FailedRevisionError
@@ -22,11 +22,13 @@ from app.migrate.report import Finding, Outcome, failed, passed
 from app.migrate.revision_file import Revision
 from app.migrate.shadow import (
     REPLAYED,
+    itself,
     remember,
     remembered,
     shadow_database,
     temporary_database,
 )
+from app.migrate.shadow_server import makes_roles
 from app.migrate.undoing import Place, States, not_undone, noted
 
 MAX_SHOWN = 20
@@ -71,6 +73,8 @@ def replay_history(
             replayed = f"{head} {checksum_of(way.down.found[way.top])}"
             found = {"replay": outcome.detail, REPLAYED: replayed}
             remember(server, shadow.postgres_db, {**known, **found})
+        elif makes_roles():
+            drop_database(server, shadow.postgres_db)  # it is not at the newest revision any more
         return outcome
 
 
@@ -112,7 +116,13 @@ class Way:
         if not self.stop:
             with temporary_database(self.shadow, "copy") as empty:
                 truth[self.bottom] = read_schema(empty)
-        with temporary_database(self.shadow, "copy", template=self.shadow.postgres_db) as copy:
+        # A role can't be dropped while another database knows it.
+        place = (
+            itself(self.shadow)
+            if makes_roles()
+            else temporary_database(self.shadow, "copy", template=self.shadow.postgres_db)
+        )
+        with place as copy:
             up = States(self.bottom, limit=len(self.top), wanted=self.down.found)
             try:
                 with noted(self.down, copy):
@@ -150,7 +160,9 @@ class Way:
         return [*findings, *not_undone(self.down.found, truth, self.revisions)]
 
     def _truth(self, target: str, wanted: Collection[Place]) -> dict[Place, Schema]:
-        """The schemas that upgrades alone lead to."""
+        """The schemas that upgrades alone lead to; unknown where roles of the server are in the way."""
+        if makes_roles():
+            return {}
         with temporary_database(self.shadow, "fresh") as fresh:
             states = States(frozenset(), limit=len(self.top), wanted=wanted)
             with noted(states, fresh):

@@ -81,7 +81,14 @@ def borrowed_shadow() -> Iterator[Settings]:
     Raises:
         CommandError: see shadow_database().
     """
-    with shadow_database(get_settings()) as shadow, connect_to_server(shadow) as connection:
+    with shadow_database(get_settings()) as shadow, itself(shadow) as database:
+        yield database
+
+
+@contextmanager
+def itself(shadow: Settings) -> Iterator[Settings]:
+    """A shadow database to do something with that leads back to the newest revision."""
+    with connect_to_server(shadow) as connection:
         name = f"{_prefix(get_settings())}copy"
         drop_database(connection, name)
         _rename(connection, shadow.postgres_db, name)

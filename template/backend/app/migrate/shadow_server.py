@@ -1,6 +1,7 @@
 """The server that shadow databases are on."""
 
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,9 @@ from app.migrate.connection import explain_connection_failure
 from app.migrate.databases import connect_to_server, create_missing_database
 from app.migrate.development import is_development
 from app.migrate.marks import mark
+from app.migrate.revision_file import VERSIONS
 
+MAKES_ROLE = re.compile(rb"\bCREATE\s+(ROLE|USER|GROUP)\b(?!\s+MAPPING)", re.IGNORECASE)
 _configured: list[Settings] = []
 
 
@@ -25,7 +28,7 @@ def shadow_server(settings: Settings) -> Iterator[tuple[Settings, Connection]]:
 
     It is the configured one where that has a marked development database, else a throwaway one:
     nothing answers, or it is not for trying things out. Nor is one that is reached by TLS only,
-    which the programs that dump schemas don't have.
+    which the programs that dump schemas don't have, nor one where a shadow's roles would stay.
 
     Raises:
         CommandError: the configured one runs and refuses the connection.
@@ -74,7 +77,14 @@ def configured_settings() -> Settings:
 
 def _is_for_shadows(settings: Settings, connection: Connection) -> bool:
     has_programs = not connection.pgconn.ssl_in_use or bool(os.environ.get("POSTGRES_BIN_DIR"))
-    return has_programs and is_development(settings, connection)
+    leaves_roles = not _configured and makes_roles()
+    return has_programs and not leaves_roles and is_development(settings, connection)
+
+
+def makes_roles() -> bool:
+    """Whether a revision makes a role that the server must not have yet."""
+    texts = (path.read_bytes() for path in VERSIONS.glob("*.py"))
+    return any(MAKES_ROLE.search(text) and b"duplicate_object" not in text for text in texts)
 
 
 @contextmanager
